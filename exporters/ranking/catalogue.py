@@ -104,12 +104,27 @@ class Catalogue:
             hidden[:] = True
             hidden[self._places(asked.candidates)] = False
         hidden[self._places((*asked.known.hidden, *asked.withheld))] = True
+        for rule in asked.known.rules:
+            if rule.concerns(asked.segment):
+                hidden |= self._with_words(rule.words)
         if asked.language:
             hidden |= self._foreign_to.get(asked.language, self._foreign_to[""])
         if asked.at is not None and self._times is not None:
             begins, ends = self._times
             hidden |= (begins > asked.at.timestamp()) | (ends <= asked.at.timestamp())
         return hidden
+
+    def _with_words(self, words: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which items have one of these words (items,)."""
+        if words not in self._had:
+            wanted = set(words)
+            self._had[words] = np.array([not wanted.isdisjoint(words_of(item.text)) for item in self.items], dtype=bool)
+        return self._had[words]
+
+    @cached_property
+    def _had(self) -> dict[tuple[str, ...], NDArray[np.bool_]]:
+        """What `_with_words` has found so far: rules are few, and stand for long."""
+        return {}
 
     def _places(self, names: Collection[str]) -> list[int]:
         return [self.place[name] for name in names if name in self.place]

@@ -1,4 +1,4 @@
-"""`items list|add|withdraw`: the catalogue of a ranking, changed without a training."""
+"""`items list|add|withdraw|rule|rules`: the catalogue of a ranking and its rules, changed without a training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Items of a ranking: list, add or change, withdraw.", no_args_is_help=True)
+_app = typer.Typer(help="Items of a ranking: list, add or change, withdraw, rules.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -79,3 +79,39 @@ def withdraw(
 
     with model_session(config, model) as (parts, model):
         print_json(withdraw_items(parts.workspace, model, items, withdrawn=not undo, dry_run=dry_run))
+
+
+@_app.command()
+def rule(
+    name: Annotated[str, typer.Argument(help="of the rule; one of this name is replaced")],
+    without: Annotated[str, typer.Option(help="words: an item whose text has one of them is not shown")] = "",
+    segment: Annotated[str, typer.Option(help="only for users of this segment; default everybody")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="let it hold no more")] = False,
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """State what is left out of every list from now on, or of those of a segment; nothing is retrained."""
+    from perennial.continual.errors import ConfigurationError
+    from perennial.continual.learning.ranking import ItemRule
+    from perennial.ops.commands.catalogue import change_rule
+
+    if remove == bool(without or segment):
+        raise ConfigurationError(f"rule {name!r}: give --without WORDS, or --remove alone")
+    stated = None if remove else ItemRule.of(name, without, segment=segment)
+    with model_session(config, model) as (parts, model):
+        print_json(change_rule(parts.workspace, model, name, stated, dry_run=dry_run))
+
+
+@_app.command()
+def rules(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The rules that hold for every list."""
+    from perennial.ops.commands.catalogue import rules_of
+
+    with model_session(config, model) as (parts, model):
+        found = rules_of(parts.workspace, model)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(each.name, ", ".join(each.words), each.segment or "everybody") for each in found]
+    print_table(f"rules of {model}", ("rule", "items without", "for"), rows)

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from perennial.continual.errors import NotFound
-from perennial.continual.learning.ranking import Item, write_items
+from perennial.continual.learning.ranking import Item, ItemRule, write_items
+from perennial.continual.learning.ranking.item_texts import words_of
 from perennial.continual.learning.ranking.trained import read_items
 from perennial.continual.preparation import shown
 from perennial.ops.store.user_events import UserEvents
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["CatalogueChange", "add_items", "catalogue", "withdraw_items"]
+__all__ = ["CatalogueChange", "RuleChange", "add_items", "catalogue", "change_rule", "rules_of", "withdraw_items"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,15 @@ class CatalogueChange:
     changed: int
     same: int
     items: int  # in all, afterwards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChange:
+    """A rule that holds from now on, or would; None: it holds no more. `items` of the catalogue fall under it."""
+
+    name: str
+    rule: ItemRule | None
+    items: int
 
 
 def catalogue(workspace: Workspace, model: str) -> tuple[Item, ...]:
@@ -75,6 +85,42 @@ def withdraw_items(
         if not dry_run:
             users.withdraw(changed, withdrawn=withdrawn)
     return CatalogueChange(new=0, changed=len(changed), same=len(wanted) - len(changed), items=len(known))
+
+
+def change_rule(
+    workspace: Workspace, model: str, name: str, rule: ItemRule | None, *, dry_run: bool = False
+) -> RuleChange:
+    """Let a rule hold for every list from now on, or the one of this name no more; nothing is retrained.
+
+    Raises:
+        NotFound: there is no rule of this name, or see `catalogue`. DependencyUnreachable: the users' file is locked.
+    """
+    items = catalogue(workspace, model)
+    known = {each.name: each for each in rules_of(workspace, model)}
+    if rule is None and name not in known:
+        raise NotFound(f"{model} has no rule {shown(name)}; `perennial items rules` shows them")
+    meant = set((rule or known[name]).words)
+    if not dry_run:
+        with UserEvents(workspace.user_events(model)) as users:
+            if rule is None:
+                users.drop_rule(name)
+            else:
+                users.state_rule(rule)
+    under = sum(not meant.isdisjoint(words_of(item.text)) for item in items)
+    return RuleChange(name=name, rule=rule, items=under)
+
+
+def rules_of(workspace: Workspace, model: str) -> tuple[ItemRule, ...]:
+    """The rules that hold for every list.
+
+    Raises:
+        DependencyUnreachable: the users' file cannot be read.
+    """
+    path = workspace.user_events(model)
+    if not path.is_file():
+        return ()
+    with UserEvents(path) as users:
+        return users.rules()
 
 
 @contextmanager

@@ -1,15 +1,16 @@
-"""What is known of each user of a ranking now: events, blocked items, wanted words. The next answer is made from it.
+"""What is known of each user of a ranking now, and of the shop: the next answer is made from it.
 
 One SQLite file a model. Routers read it at every request and never wait for a writer (write-ahead log); feedback
 writes it. Nothing here is learnt: a training reads the ledger.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from perennial.continual.learning.ranking import Event, Profile
+from perennial.continual.learning.ranking import Event, ItemRule, Profile
 from perennial.ops.store.private_file import PrivateFile, moment, stamp
 
 __all__ = ["MOST_EVENTS", "UserEvents"]
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS wanted (
 ) WITHOUT ROWID;
 """
 _WITHDRAWN = "CREATE TABLE IF NOT EXISTS withdrawn (item TEXT PRIMARY KEY) WITHOUT ROWID"  # since the first item was
+_RULE = "CREATE TABLE IF NOT EXISTS rule (name TEXT PRIMARY KEY, words TEXT, segment TEXT) WITHOUT ROWID"  # likewise
 _ADD = """
 INSERT INTO event VALUES (?, ?, ?, ?) ON CONFLICT (user, item) DO UPDATE SET at = excluded.at, liked = excluded.liked
 WHERE (excluded.at, excluded.liked) > (event.at, event.liked)
@@ -106,6 +108,28 @@ class UserEvents:
         with self._file.reading() as connection:
             return _withdrawn(connection)
 
+    def state_rule(self, rule: ItemRule) -> None:
+        """Let a rule hold from now on, in place of one of the same name."""
+        with self._file.writing() as connection:
+            connection.execute(_RULE)
+            row = (rule.name, json.dumps(rule.words), rule.segment)
+            connection.execute("INSERT OR REPLACE INTO rule VALUES (?, ?, ?)", row)
+
+    def drop_rule(self, name: str) -> None:
+        """Let a rule hold no more."""
+        with self._file.writing() as connection:
+            connection.execute(_RULE)
+            connection.execute("DELETE FROM rule WHERE name = ?", (name,))
+
+    def rules(self) -> tuple[ItemRule, ...]:
+        """Those that hold, by name.
+
+        Raises:
+            DependencyUnreachable: the file is missing or cannot be read.
+        """
+        with self._file.reading() as connection:
+            return _rules(connection)
+
     def profile(self, user: str, *, before: datetime | None = None) -> Profile:
         """What is known of a user, at a time or now; nothing of somebody unknown.
 
@@ -146,14 +170,25 @@ def _profile(connection: sqlite3.Connection, user: str, before: datetime | None)
         blocked=frozenset(item for (item,) in blocked),
         wanted=dict(wanted),
         withdrawn=_withdrawn(connection),
+        rules=_rules(connection),
     )
 
 
 def _withdrawn(connection: sqlite3.Connection) -> frozenset[str]:
-    """Items that nobody is shown; there is no table before the first."""
+    """Items that nobody is shown."""
+    return frozenset(item for (item,) in _rows(connection, "SELECT item FROM withdrawn"))
+
+
+def _rules(connection: sqlite3.Connection) -> tuple[ItemRule, ...]:
+    rows = _rows(connection, "SELECT name, words, segment FROM rule ORDER BY name")
+    return tuple(ItemRule(name=name, words=tuple(json.loads(words)), segment=segment) for name, words, segment in rows)
+
+
+def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[str, ...]]:
+    """Of a table that is not there before its first row."""
     try:
-        return frozenset(item for (item,) in connection.execute("SELECT item FROM withdrawn"))
+        return connection.execute(query).fetchall()
     except sqlite3.OperationalError as exc:
         if "no such table" in str(exc):
-            return frozenset()
+            return []
         raise

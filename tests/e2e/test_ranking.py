@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from perennial.client import Client, Kept, Places, RowsRefused, Signal
+from perennial.continual.errors import ConfigurationError, NotFound
 from perennial.continual.learning.learners import sums_hold
 from perennial.continual.learning.ranking import TrainedRanking, user_key
 from perennial.exporters.ranking.asked import Asked
 from perennial.ops.app.wiring import open_parts
+from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.store.user_events import UserEvents
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
@@ -98,6 +101,14 @@ def status(shop: E2eWorkspace) -> dict[str, Any]:
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     return document
+
+
+def items_here(shop: E2eWorkspace, *arguments: str) -> Any:
+    """`perennial items` in this process, beside the one that serves."""
+    done = CliRunner().invoke(app, ["items", *arguments, "--model", "films", "--config", str(shop.config)])
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout)
 
 
 def champion(shop: E2eWorkspace) -> int:
@@ -250,6 +261,20 @@ def test_a_withdrawn_book_is_in_nobodys_list_and_a_new_one_waits_for_the_next_ve
     assert after.items == tuple(item for item in before.items if item != gone)
     assert shop.cli("items", "withdraw", gone, "--undo", *films)["changed"] == 1
     assert served.predict([Asked(user="reader-005", count=30)])[0].items == before.items
+    rule = ("rule", "no engines", "--without", "Engine", "--segment", "young")
+    assert items_here(shop, *rule, "--dry-run")["items"] == 12
+    assert items_here(shop, "rules", "--json") == []
+    items_here(shop, *rule)
+    young, others = served.predict([Asked(user="reader-005", count=30, segment=each) for each in ("young", "old")])
+    assert others.items == before.items
+    assert not [item for item in young.items if item.startswith("engine")]
+    assert {item for item in others.items if not item.startswith("engine")} <= set(young.items)
+    assert [each["words"] for each in items_here(shop, "rules", "--json")] == [["engine"]]
+    with pytest.raises(ConfigurationError, match="give --without WORDS, or --remove alone"):
+        items_here(shop, "rule", "no engines")
+    assert items_here(shop, "rule", "no engines", "--remove")["items"] == 12
+    with pytest.raises(NotFound, match="films has no rule 'no engines'"):
+        items_here(shop, "rule", "no engines", "--remove")
     more = rows_of(shop.folder / "more.csv", ("item", "text"), [("comet book 1", "comet"), (ITEMS[0], ITEMS[0])])
     plan = shop.cli("items", "add", str(more), *films, "--dry-run")
     assert plan == {"new": 1, "changed": 1, "same": 0, "items": 37}

@@ -10,6 +10,7 @@ import numpy as np
 from perennial.continual.errors import DataError
 from perennial.continual.learning.ranking.events import Event
 from perennial.continual.learning.ranking.item_texts import ItemTexts, words_of
+from perennial.continual.learning.ranking.rules import ItemRule
 
 __all__ = ["Profile", "profile_words"]
 
@@ -31,6 +32,7 @@ class Profile:
     blocked: frozenset[str] = frozenset()
     wanted: Mapping[str, float] = field(default_factory=dict)  # word -> above 0 more of it, below 0 less
     withdrawn: frozenset[str] = frozenset()  # items that nobody is shown now; no part of what is known of the user
+    rules: tuple[ItemRule, ...] = ()  # of the shop, for everybody
 
     @property
     def liked(self) -> tuple[Event, ...]:

@@ -36,7 +36,8 @@ _WITHOUT = {
         ),
         *("account list", "config check", "config show", "open"),
         *("doctor", "rollout show", "schedule list", "status"),
-        *("alerts events", "alerts list", "alerts show", "items list", "reply list", "users export", "users show"),
+        *("alerts events", "alerts list", "alerts show", "items list", "items rules", "reply list"),
+        *("users export", "users show"),
     },
     "writes only what the caller names, or a report": {
         *("demo", "drift report", "learn run", "model report", "learn sweep", "replay export"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perennial.continual.errors import DependencyUnreachable
-from perennial.continual.learning.ranking import Event
+from perennial.continual.learning.ranking import Event, ItemRule
 from perennial.ops.store.user_events import UserEvents
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -44,6 +44,19 @@ def test_words_and_blocked_items_are_kept_beside_the_events(tmp_path: Path) -> N
         kept.want("u7", "green", 0.0)
         found = kept.profile("u7")
     assert (found.blocked, dict(found.wanted)) == (frozenset({"cup"}), {"tea": 2.0})
+
+
+def test_rules_of_the_shop_come_with_every_profile(tmp_path: Path) -> None:
+    with UserEvents(tmp_path / "shop.db") as kept:
+        kept.add([event("tea")])
+        assert (kept.rules(), kept.profile("u7").rules) == ((), ()), "a file of an earlier release has no such table"
+        kept.state_rule(ItemRule.of("young", "Green tea", segment="children"))
+        kept.state_rule(ItemRule.of("none", "pot"))
+        kept.state_rule(ItemRule.of("young", "green", segment="children"))
+        assert kept.rules() == kept.profile("u8").rules
+        assert [(rule.name, rule.words) for rule in kept.rules()] == [("none", ("pot",)), ("young", ("green",))]
+        kept.drop_rule("none")
+        assert [rule.name for rule in kept.rules()] == ["young"]
 
 
 def test_old_events_of_a_user_give_way_and_those_of_others_stay(tmp_path: Path) -> None:
