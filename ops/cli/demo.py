@@ -22,13 +22,13 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     recipe: Annotated[
-        str, typer.Option(help="the demonstration of a recipe: recommendation, service; default a text classifier's")
+        str, typer.Option(help="of a recipe: opinion, recommendation, service; default a text classifier's")
     ] = "",
     data: Annotated[
         Path | None,
         typer.Option(
             help="folder with train.csv and test.csv (text,category), or with one table (date,text,label) whose rows "
-            "come in the order of their dates; default generated requests"
+            "come in the order of their dates; with --recipe as `init` takes it; default generated data"
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("var/demo"),

@@ -1,14 +1,17 @@
 """Readers of a library: each follows threads of books, threads change, and new books come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import numpy as np
 
 from perennial.continual.learning.ranking import Event, Item
 from perennial.exporters.ranking.asked import Asked
+from perennial.ops.demo.lived import Pace
 from perennial.ops.demo.paced import Asking
+from perennial.ops.demo.readership import Wants
 
 __all__ = ["Library", "Readers"]
 
@@ -19,6 +22,7 @@ _BOOKS = 16  # of a word
 _THREAD = 8  # books that are read one after the other
 _AHEAD = 3  # books that a reader wants next
 _COUNT = 10  # of a list
+_HISTORY = 6  # books that a reader has read at the start
 _WHIM = 0.2  # the chance that a reader wants something else first
 
 
@@ -45,7 +49,16 @@ class Library:
 
 @dataclass(kw_only=True)
 class Readers:
-    """Who asks for lists, in turns, and what each will like next, whatever the list says."""
+    """Who asks for lists, in turns, and what each will like next, whatever the list says.
+
+    See `perennial.ops.demo.readership.Readership`.
+    """
+
+    title: ClassVar[str] = "Recommendation: lists that follow their readers"
+    pace: ClassVar[Pace] = Pace(rate=12.0, steady=420, lived=400, settle=150, last=500)
+    params: ClassVar[Mapping[str, Any]] = {"ridge": 5.0}  # of a small library; the recipe's suits thousands of items
+
+    learns_after: ClassVar[int] = 700
 
     library: Library
     count: int
@@ -60,12 +73,17 @@ class Readers:
         self._rng = np.random.default_rng(self.seed)
         self._ahead, self._seen = [[] for _ in range(self.count)], [set() for _ in range(self.count)]
 
-    def history(self, books: int, now: datetime) -> list[Event]:
+    @property
+    def first(self) -> tuple[Item, ...]:
+        """The library's own."""
+        return self.library.first
+
+    def history(self, now: datetime) -> list[Event]:
         """What every reader liked before anything was served, the last of it an hour ago."""
         events = []
         for reader in range(self.count):
-            for step in range(books):
-                at = now - timedelta(hours=1 + 20 * (books - 1 - step), seconds=reader)
+            for step in range(_HISTORY):
+                at = now - timedelta(hours=1 + 20 * (_HISTORY - 1 - step), seconds=reader)
                 events.append(Event(user=_name(reader), item=self._next(reader, 1)[0], at=at))
         return events
 
@@ -73,13 +91,18 @@ class Readers:
         """The next reader's question; what they want is liked soon after."""
         reader, self._asked = self._asked % self.count, self._asked + 1
         wanted = self._next(reader, _AHEAD)
-        truth = dict.fromkeys(wanted, 1.0)
-        return Asking(asked=Asked(user=_name(reader), count=_COUNT), truth=truth, wave=self.wave, key=_name(reader))
+        name = _name(reader)
+        signals = tuple({"user": name, "item": book} for book in wanted)
+        truth = Wants(items=dict.fromkeys(wanted, 1.0), signals=signals)
+        return Asking(asked=Asked(user=name, count=_COUNT), truth=truth, wave=self.wave, key=name)
 
-    def change(self) -> None:
+    def change(self) -> tuple[str, Sequence[Item]]:
         """Let every reader begin with the next state's threads."""
         self.wave += 1
         self._ahead = [[] for _ in range(self.count)]
+        if self.wave + 1 < len(self.library.threads):
+            return "readers follow other threads", ()
+        return f"{len(self.library.new)} new books come, and threads lead through them", self.library.new
 
     def _whim(self, threads: Sequence[Sequence[str]]) -> str:
         """Any book."""

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
-from perennial.continual.errors import DataError
 from perennial.continual.tasks.ranking import Query, Ranking
-from perennial.ops.commands.catalogue import add_items
+from perennial.ops.commands.catalogue import add_items, catalogue
 from perennial.ops.commands.first_ranking import first_ranking
 from perennial.ops.demo.around import AroundLoop
 from perennial.ops.demo.lived import Pace, run_recipe
@@ -15,86 +14,103 @@ from perennial.ops.demo.paced import Asking, Sent
 from perennial.ops.demo.panels import Panel
 from perennial.ops.demo.quality import Quality
 from perennial.ops.demo.readers import Library, Readers
+from perennial.ops.demo.readership import Readership
 from perennial.ops.demo.recipe_settings import hasty_policy
 from perennial.ops.demo.recipes import Progress, RecipeDemoOptions
+from perennial.ops.demo.recommendation_panels import recommendation_panels
+from perennial.ops.demo.users_of_file import UsersOfFile
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["run"]
 
-_READERS, _HISTORY = 300, 6
+_READERS = 300
 _DELAY_S = 1.0  # from an answer to its signals
-_POLICY = hasty_policy(at_least=700, min_feedback=200)
-_PARAMS = {"ridge": 5.0}  # of a small library; the recipe's own suits thousands of items
 
 
 def run(options: RecipeDemoOptions, progress: Progress) -> Mapping[str, Any]:
     """See `perennial.ops.demo.recipes.RecipeDemo`."""
+    return run_recipe(_Reading(_readership(options)), options, progress)
+
+
+def _readership(options: RecipeDemoOptions) -> Readership:
     if options.data is not None:
-        raise DataError("the demonstration of recommendation makes its own data; leave --data out")
-    return run_recipe(_Reading(options.seed), options, progress)
+        return UsersOfFile.read(options.data, options.seed)
+    return Readers(library=Library.generated(options.seed), count=_READERS, seed=options.seed + 1)
 
 
 class _Reading(AroundLoop):
     """Readers around lists. See `perennial.ops.demo.lived.World`."""
 
     recipe: ClassVar[str] = "recommendation"
-    title: ClassVar[str] = "Recommendation: lists that follow their readers"
     measure: ClassVar[str] = "NDCG@10"
-    pace: ClassVar[Pace] = Pace(rate=12.0, steady=420, lived=400, settle=150, last=500)
     changes: ClassVar[int] = 2
-    settings: ClassVar[Mapping[str, Any]] = {"policy": _POLICY, "learning": {"params": _PARAMS}}
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, readers: Readership) -> None:
         super().__init__("/v1/signals", many="signals", delay_s=_DELAY_S)
-        self._readers = Readers(library=Library.generated(seed), count=_READERS, seed=seed + 1)
+        self._readers = readers
+        self._new: set[str] = set()  # items that came later
+        self._twin: list[tuple[str, ...]] = []
+
+    @property
+    def title(self) -> str:
+        return self._readers.title
+
+    @property
+    def pace(self) -> Pace:
+        return self._readers.pace
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        policy = hasty_policy(at_least=self._readers.learns_after, min_feedback=200)
+        return {"policy": policy, "learning": {"params": self._readers.params}}
 
     def begin(self, ledger: Ledger, workspace: Workspace, model: str, progress: Progress) -> None:
-        history = self._readers.history(_HISTORY, datetime.now(UTC))
-        progress("learning", {"rows": len(history), "what": f"events of {_READERS} readers"})
-        items = self._readers.library.first
+        history, items = self._readers.history(datetime.now(UTC)), self._readers.first
+        progress("learning", {"rows": len(history), "what": f"events, {len(items)} items"})
         first_ranking(ledger, workspace, model, history, items, partial(progress, "training.step"))
 
     def draw(self) -> Asking:
         return self._readers.draw()
 
     def told(self, sent: Sent) -> None:
-        """A reader clicks on what they wanted, whether or not the list had it."""
+        """Users do what they would have done, whether or not the list had it."""
         if sent.prediction_id:
-            self._post.offer(
-                [
-                    {"prediction_id": sent.prediction_id, "user": sent.asking.key, "item": item}
-                    for item in sent.asking.truth
-                ]
-            )
+            known = {sent.asking.key: {"prediction_id": sent.prediction_id}}
+            self._post.offer([{**row, **known.get(row["user"], {})} for row in sent.asking.truth.signals])
 
     def change(self, number: int) -> str:
-        self._readers.change()
-        if number < self.changes:
-            return "readers follow other threads"
-        new = self._readers.library.new
-        add_items(self._loop.workspace, self._model, new)
-        return f"{len(new)} new books come, and threads lead through them"
+        del number
+        what, new = self._readers.change()
+        if new:
+            add_items(self._loop.workspace, self._model, new)
+            self._new.update(item.name for item in new)
+        return what
 
     def score(self, sent: Sent) -> float:
-        return Ranking().score(sent.answer.items, sent.asking.truth)
+        return Ranking().score(sent.answer.items, sent.asking.truth.items)
 
     def twin(self, sent: Sequence[Sent]) -> Sequence[float]:
         """By what version 1 would have listed, knowing of each reader what was known at that moment."""
         task = Ranking()
         memory = serving_side(Ranking.name).memory(self._loop.workspace.user_events(self._model))
         asked = memory.recalled([Query(user=each.asking.key, at=each.sent_at) for each in sent])
-        pairs = zip(self.first_version().answers(asked), sent, strict=True)
-        return [task.score(task.read_answer(answer.kept), each.asking.truth) for answer, each in pairs]
+        answers = self.first_version().answers(asked)
+        self._twin = [task.read_answer(answer.kept) for answer in answers]
+        pairs = zip(self._twin, sent, strict=True)
+        return [task.score(items, each.asking.truth.items) for items, each in pairs]
 
     def figures(self, later: Sequence[Sent]) -> Mapping[str, Any]:
         """How often a list held what its reader wanted, at the end, and how much of the library was shown."""
         answered = [each for each in later if not each.error]
-        hits = [float(bool(set(each.answer.items) & each.asking.truth.keys())) for each in answered]
+        hits = [float(bool(set(each.answer.items) & each.asking.truth.items.keys())) for each in answered]
         shown = {item for each in answered for item in each.answer.items}
         return {"hit_rate_after": sum(hits) / len(hits) if hits else None, "items_shown_after": len(shown)}
 
     def panels(self, quality: Quality) -> Sequence[Panel]:
-        del quality
-        return ()
+        """What was wanted and shown, of what is new too, and the last lists."""
+        return recommendation_panels(quality, self._twin, frozenset(self._new), self._texts())
+
+    def _texts(self) -> Mapping[str, str]:
+        return {item.name: item.text for item in catalogue(self._loop.workspace, self._model)}

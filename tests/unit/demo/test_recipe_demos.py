@@ -1,17 +1,23 @@
 """The demonstrations of recipes: a world that changes, the figures of it, and the settings that it runs under."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from perennial.client.rankings import RankedList
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.exporters.ranking.asked import Asked
 from perennial.ops.demo.paced import Asking, Sent
+from perennial.ops.demo.panels import panel_html
 from perennial.ops.demo.quality import Quality, quality_summary, write_quality_page
 from perennial.ops.demo.readers import Library, Readers
+from perennial.ops.demo.readership import Wants
 from perennial.ops.demo.recipe_settings import recipe_settings
 from perennial.ops.demo.recipes import DEMOS, RecipeDemoOptions, recipe_demo
+from perennial.ops.demo.recommendation_panels import recommendation_panels
+from perennial.ops.demo.users_of_file import UsersOfFile
 from perennial.ops.recipes import RECIPES, recipe_named
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -53,20 +59,88 @@ def test_readers_follow_threads_that_change_and_new_books_come_last() -> None:
     assert [set().union(*map(set, threads)) for threads in library.threads] == [old, old, old | new]
     assert library.threads[0] != library.threads[1]
     readers = Readers(library=library, count=5, seed=2)
-    history = readers.history(4, NOON)
-    assert len(history) == 20
-    assert len({(event.user, event.item) for event in history}) == 20
+    history = readers.history(NOON)
+    assert len(history) == 30
+    assert len({(event.user, event.item) for event in history}) == 30
     assert max(event.at for event in history) <= NOON - timedelta(hours=1)
     first = [readers.draw() for _ in range(5)]
     assert [asking.key for asking in first] == [f"reader-000{number}" for number in range(5)]
     liked = {(event.user, event.item) for event in history}
-    assert all((asking.key, book) not in liked for asking in first for book in asking.truth)
-    readers.change()
-    readers.change()
+    assert all((asking.key, book) not in liked for asking in first for book in asking.truth.items)
+    assert [row["item"] for row in first[0].truth.signals] == list(first[0].truth.items)
+    assert readers.change()[1] == ()
+    what, came = readers.change()
+    assert (what.split()[0], {book.name for book in came}) == (str(len(new)), new)
     later = [readers.draw() for _ in range(60)]
     assert {asking.wave for asking in later} == {2}
-    assert new & {book for asking in later for book in asking.truth}
-    assert len(readers.draw().truth) == 3, "a reader who has read nearly all begins again"
+    assert new & {book for asking in later for book in asking.truth.items}
+    assert len(readers.draw().truth.items) == 3, "a reader who has read nearly all begins again"
+
+
+def shop(folder: Path, users: int = 40, each: int = 60) -> Path:
+    """A folder in which users turn to later items as time goes on; every third event is no liking."""
+    folder.mkdir(exist_ok=True)
+    rows = ["user,item,rating,ts"]
+    for step in range(each):
+        for user in range(users):
+            item = 3 * step // 2 + (7 * user + step) % 20
+            rows.append(f"u{user},film {item},{2 if (user + step) % 3 == 0 else 5},{1_000_000_000 + step}")
+    (folder / "ratings.csv").write_text("\n".join(rows) + "\n")
+    (folder / "movies.csv").write_text("item,title\n" + "".join(f"film {n},title {n}\n" for n in range(200)))
+    return folder
+
+
+def test_users_of_a_folder_do_what_they_did_and_items_come_when_they_came(tmp_path: Path) -> None:
+    users = UsersOfFile.read(shop(tmp_path / "shop"), seed=0)
+    begun, events = users.history(NOON), users.events
+    assert 0 <= len(begun) - int(0.6 * len(events)) < 10
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    assert {item.name for item in users.first} == {event.item for event in begun}
+    moment = [int(event.user[1:]) for event in events if event.at == events[0].at]
+    assert moment != sorted(moment), "of one moment nobody knows who came first"
+    askings = [users.draw() for _ in range(300)]
+    place = len(begun)
+    for asking in askings:
+        future = [event.item for event in events[place:] if event.user == asking.key and event.liked]
+        assert list(asking.truth.items) == list(dict.fromkeys(future[:3]))
+        told = events[place : place + len(asking.truth.signals)]
+        assert [(row["user"], row["item"]) for row in asking.truth.signals] == [(e.user, e.item) for e in told]
+        assert [row["signal"] for row in asking.truth.signals] == ["click" if e.liked else "skip" for e in told]
+        place += len(told)
+    _, first = users.change()
+    what, rest = users.change()
+    assert f"{len(rest)} new items come" in what
+    assert {item.name for item in (*users.first, *first, *rest)} == {event.item for event in events}
+    assert users.draw().wave == 2
+
+
+def test_a_folder_that_tells_too_little_of_its_users_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="668 events give 179 questions; a demonstration needs 500"):
+        UsersOfFile.read(shop(tmp_path / "small", users=12), seed=0)
+    with pytest.raises(DataError, match=r"is no folder; give one with events\.csv"):
+        UsersOfFile.read(tmp_path / "small" / "ratings.csv", seed=0)
+
+
+def test_panels_of_lists_tell_of_what_was_wanted_shown_and_new() -> None:
+    everything = []
+    for number in range(60):
+        each = sent(number, error="gone" if number == 30 else "")
+        wants = Wants(items={"a": 1.0, "n": 1.0}, signals=())
+        answer = RankedList(items=("a", "b", "n"), scores=(3, 2, 1), reasons=("r",) * 3, version=2, prediction_id="p")
+        everything.append(replace(each, asking=replace(each.asking, truth=wants), answer=answer))
+    quality = Quality(
+        measure="NDCG@10", sent=tuple(everything), scores=(0.5,) * 60, frozen=(0.1,) * 60, waves=(20,), swaps=()
+    )
+    panels = recommendation_panels(quality, [("b", "c")] * 60, frozenset({"n"}), {"a": "an <apple>"})
+    assert [panel.heading for panel in panels] == [
+        "Lists that held what was wanted", "Different items shown", "New items", "The last lists",
+    ]  # fmt: skip
+    hits, _, new, lists = panels
+    assert [round(line.y[-1], 3) for line in hits.figure.data] == [0.0, round(55 / 56, 3)]
+    assert [round(line.y[-1], 3) for line in new.figure.data] == [0.5, 0.0, round(55 / 168, 3)]
+    assert lists.rows[0][2].startswith("an <apple>* (r) · b (r) · n*+ (r)")
+    assert "an &lt;apple&gt;" in panel_html(lists, first=False)
+    assert len(recommendation_panels(quality, [()] * 60, frozenset(), {})) == 3, "without new items no panel of them"
 
 
 def test_figures_set_the_loop_beside_its_frozen_twin_once_the_last_change_was_answered(tmp_path: Path) -> None:
