@@ -2,6 +2,8 @@
 
     python -m benchmarks.opinion --data gold_news --data twitter_fin --data stocknet [--no-network]
 
+Each finished part is kept in `benchmarks/out/opinion-parts`: a run that was cut off goes on where it was.
+
 Sentiment by the product's own training: a stream of headlines whose labels come a day late, beside a frozen twin, and
 tweets beside TF-IDF and a fine-tuned network. Events: see `benchmarks.opinion_events`.
 """
@@ -10,15 +12,17 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import record
+from benchmarks.kept_parts import KeptParts
 from benchmarks.labelled_learners import Bench, tfidf
 from benchmarks.labelled_sets import FIRST, SETS, STEP, STREAM, steps_of
 from benchmarks.opinion_events import FALSE_ALARM, NewsItems, known_dates, measure_events, symbol_days
@@ -38,6 +42,8 @@ __all__ = ["main"]
 
 _OLD_UNTIL = date(2015, 9, 1)
 _FOLDERS = ("gold_news", "twitter_fin", "stocknet")
+_OF_TWEETS = {"epochs": 1, "head": "fused"}
+_SOURCES = ("perennial/continual/events/*.py", "perennial/continual/learning/*.py", "benchmarks/opinion*.py")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,37 +53,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=record.OUT)
     parser.add_argument("--shuffles", type=int, default=6, help="to calibrate on, and as many others to test on")
     parser.add_argument("--trials", type=int, default=8, help="of each old event")
-    parser.add_argument("--no-network", action="store_true", help="without the fine-tuned network, which takes minutes")
+    parser.add_argument("--no-network", action="store_true", help="without the networks, which take most of the time")
     options = parser.parse_args(arguments)
     folders = {folder.resolve().name: folder for folder in options.data}
     if unknown := sorted(set(folders) - set(_FOLDERS)):
         parser.error(f"{unknown} is none of the folders {_FOLDERS}")
-    bench = Bench("packaged:minilm", options.out / "cache")
+    run = _Run(Bench("packaged:minilm", options.out / "cache"), options.out / "opinion-parts")
     results: dict[str, Any] = {"recipes": []}
     if "gold_news" in folders:
-        _events(folders["gold_news"], bench, options, results)
-        _stream(folders["gold_news"], bench, results, network=not options.no_network)
+        file = folders["gold_news"] / "gold_news.csv"
+        events = run.part(
+            "events",
+            file,
+            lambda: _events(file, run.bench, options.shuffles, options.trials),
+            shuffles=options.shuffles,
+            trials=options.trials,
+        )
+        results["events"] = events
+        results["recipes"] += _event_recipes(events)
+        dated = _dated(file)
+        lots = run.part("stream", file, lambda: _lots(dated, run.bench))
+        if not options.no_network:
+            tuned = run.part("tuned-stream", file, lambda: _tuned_lots(dated, run.bench))
+            lots = [{**lot, "fused": other} for lot, other in zip(lots, tuned, strict=True)]
+        results["stream"] = _stream(lots, results["recipes"])
     if "stocknet" in folders:
-        results["stocknet"] = symbol_days(folders["stocknet"], bench.embed)
+        file = folders["stocknet"] / "tweets_2015.csv"
+        results["stocknet"] = run.part("stocknet", file, lambda: symbol_days(folders["stocknet"], run.bench.embed))
     if "twitter_fin" in folders:
-        _tweets(folders["twitter_fin"], bench, results, network=not options.no_network)
+        file = folders["twitter_fin"] / SETS["twitter_fin"].train
+        rows, asked = steps_of(folders["twitter_fin"], SETS["twitter_fin"])[0]
+        given = run.part("tweets", file, lambda: _tweets(rows, asked, run.bench))
+        if not options.no_network:
+            given["fine_tuned"] = run.part("tuned-tweets", file, lambda: _fine_tuned(rows, asked, run.bench))
+        results["twitter_fin"] = _of_tweets(rows, asked, given, results["recipes"])
     print(_table(results))
     print(record.write("opinion", results, options.out), file=sys.stderr)
     return 0
 
 
-def _events(folder: Path, bench: Bench, options: argparse.Namespace, results: dict[str, Any]) -> None:
-    started = time.perf_counter()
-    news = NewsItems.read(folder / "gold_news.csv", bench.embed, since=_OLD_UNTIL)
-    found = measure_events(news, shuffles=options.shuffles, trials=options.trials)
-    results["events"] = found | {"real_stream": known_dates(news, found["limit"])}
+class _Run:
+    """The bench, and the parts that an earlier run has finished."""
+
+    def __init__(self, bench: Bench, parts: Path) -> None:
+        self.bench, self._parts = bench, parts
+
+    def part(self, name: str, data: Path, made: Callable[[], Any], **asked: int) -> Any:
+        """A part as JSON gives it back; its seconds are printed where it was made now."""
+
+        def timed() -> Any:
+            started = time.perf_counter()
+            found = made()
+            print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+            return found
+
+        return KeptParts(self._parts, data, sources=_SOURCES).part(name, {"part": name, **asked}, timed)
+
+
+def _events(file: Path, bench: Bench, shuffles: int, trials: int) -> dict[str, Any]:
+    news = NewsItems.read(file, bench.embed, since=_OLD_UNTIL)
+    found = measure_events(news, shuffles=shuffles, trials=trials)
+    return found | {"real_stream": known_dates(news, found["limit"])}
+
+
+def _event_recipes(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     alarms = {"false_alarms_in_2000": found["false_alarms_in_2000"], "allowed": 2_000 * FALSE_ALARM}
+    recipes = []
     for size in found["found"]:
         value, interval = size["found_within_four"], size["found_within_four_interval"]
         name = f"opinion: events of {size['headlines']} headlines"
-        results["recipes"].append(record.recipe(name, "found within four", value, interval, alarms))
-        results["recipes"].append(record.recipe(name, "found", size["found"], size["found_interval"], alarms))
-    print(f"events: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        known = {"knowing_its_word": size["knowing_its_word"]}
+        recipes.append(record.recipe(name, "found within four", value, interval, alarms | known))
+        recipes.append(record.recipe(name, "found", size["found"], size["found_interval"], alarms))
+    return recipes
 
 
 def _dated(path: Path) -> list[tuple[date, Example]]:
@@ -90,59 +138,74 @@ def _dated(path: Path) -> list[tuple[date, Example]]:
     return [(days[example.text], example) for example in deduplicate(found).examples][: FIRST + STREAM]
 
 
-def _stream(folder: Path, bench: Bench, results: dict[str, Any], *, network: bool) -> None:
-    """After every 500 answers the model learns the labels of all days before the one that is answered next.
+def _steps(dated: Sequence[tuple[date, Example]]) -> Iterator[tuple[list[Example], list[Example]]]:
+    """After every 500 answers: the labels of all days before the one that is answered next, and what is answered."""
+    for start in range(FIRST, len(dated), STEP):
+        learnt = [example for day, example in dated[:start] if day < dated[start][0]]
+        yield learnt, [example for _, example in dated[start : start + STEP]]
 
-    `fused` is the network that is tuned on from version to version, all older rows replayed, with words beside it.
-    """
-    dated = _dated(folder / "gold_news.csv")
-    right: dict[str, list[float]] = {"updated": [], "frozen": [], "tfidf_updated": []}
-    if network:
-        right["fused"] = []
+
+def _lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[dict[str, list[bool]]]:
+    """Which answers were right, by the learner that goes on, its first version, and words fitted anew."""
     lots = []
     with TemporaryDirectory() as work:
         before: Path | None = None
         first: Path | None = None
+        for learnt, asked in _steps(dated):
+            texts = [example.text for example in asked]
+            updated, before = bench.closed_form(LearnerName.AUTO, learnt, texts, Path(work), before)
+            first = first or before
+            frozen = answer(first, texts, cache=bench.cache)
+            arms = {"updated": updated, "frozen": frozen, "tfidf_updated": tfidf(learnt, texts, machine=True)}
+            lots.append({arm: _right(labels, scores, asked) for arm, (labels, scores) in arms.items()})
+            _say(len(learnt), lots[-1])
+    return lots
+
+
+def _tuned_lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[list[bool]]:
+    """The same for the network that is tuned on from version to version, older rows replayed, with words beside it."""
+    lots = []
+    with TemporaryDirectory() as work:
         tuned: Path | None = None
         taught: list[Example] = []
-        for start in range(FIRST, len(dated), STEP):
-            asked = [example for _, example in dated[start : start + STEP]]
-            learnt = [example for day, example in dated[:start] if day < dated[start][0]]
-            texts, truth = [example.text for example in asked], [example.label for example in asked]
-            (labels, chances), before = bench.closed_form(LearnerName.AUTO, learnt, texts, Path(work), before)
-            first = first or before
-            frozen_labels, frozen = answer(first, texts, cache=bench.cache)
-            tfidf_labels, baseline = tfidf(learnt, texts, machine=True)
-            given = {
-                "updated": [labels[place] for place in chances.argmax(axis=1)],
-                "frozen": [frozen_labels[place] for place in frozen.argmax(axis=1)],
-                "tfidf_updated": [tfidf_labels[place] for place in baseline.argmax(axis=1)],
-            }
-            if network:
-                tuned = _tuned_on(tuned, taught, learnt[len(taught) :], bench, Path(work))
-                labels, chances = answer(tuned, texts, cache=Path(work) / "cache")
-                given["fused"] = [labels[place] for place in chances.argmax(axis=1)]
-                taught = learnt
-            for arm, answers in given.items():
-                right[arm] += [float(one == other) for one, other in zip(answers, truth, strict=True)]
-            lots.append({arm: 100 * accuracy(answers, truth) for arm, answers in given.items()})
-            print(f"stream {start}: {lots[-1]}", file=sys.stderr, flush=True)
+        for learnt, asked in _steps(dated):
+            tuned = _tuned_on(tuned, taught, learnt[len(taught) :], bench, Path(work))
+            labels, scores = answer(tuned, [example.text for example in asked], cache=Path(work) / "cache")
+            lots.append(_right(labels, scores, asked))
+            _say(len(learnt), {"fused": lots[-1]})
+            taught = learnt
+    return lots
+
+
+def _right(labels: Sequence[str], scores: NDArray[Any], asked: Sequence[Example]) -> list[bool]:
+    best = scores.argmax(axis=1)
+    return [labels[place] == example.label for place, example in zip(best, asked, strict=True)]
+
+
+def _say(learnt: int, lot: Mapping[str, Sequence[bool]]) -> None:
+    told = {arm: round(100 * float(np.mean(right)), 1) for arm, right in lot.items()}
+    print(f"stream, {learnt} learnt: {told}", file=sys.stderr, flush=True)
+
+
+def _stream(lots: Sequence[Mapping[str, Sequence[bool]]], recipes: list[dict[str, Any]]) -> dict[str, Any]:
+    right = {arm: np.concatenate([np.array(lot[arm], dtype=np.float64) for lot in lots]) for arm in lots[0]}
     rng = np.random.default_rng(0)
-    means = {arm: mean_interval(np.array(values), rng) for arm, values in right.items()}
-    ahead = paired_bootstrap(np.array(right["updated"]), np.array(right["frozen"]), rng)
-    results["stream"] = {
-        "rows": len(right["updated"]),
-        "lots": lots,
-        "accuracy": {arm: 100 * interval.mean for arm, interval in means.items()},
-        "ahead_of_frozen": [100 * ahead.mean, 100 * ahead.low, 100 * ahead.high],
-    }
-    baselines = {arm: 100 * means[arm].mean for arm in ("frozen", "tfidf_updated")}
+    means = {arm: mean_interval(values, rng) for arm, values in right.items()}
     name = "opinion: gold_news stream, labels a day late"
-    for arm, told in (("updated", name), ("fused", f"{name}, tuned and words")):
+    for arm, called in (("updated", name), ("fused", f"{name}, tuned and words")):
         if arm in means:
             mean = means[arm]
-            interval = [100 * mean.low, 100 * mean.high]
-            results["recipes"].append(record.recipe(told, "accuracy", 100 * mean.mean, interval, baselines))
+            others = {other: 100 * means[other].mean for other in means if other != arm}
+            recipes.append(
+                record.recipe(called, "accuracy", 100 * mean.mean, [100 * mean.low, 100 * mean.high], others)
+            )
+    ahead = paired_bootstrap(right["updated"], right["frozen"], rng)
+    return {
+        "rows": len(right["updated"]),
+        "lots": [{arm: 100 * float(np.mean(values)) for arm, values in lot.items()} for lot in lots],
+        "accuracy": {arm: 100 * mean.mean for arm, mean in means.items()},
+        "ahead_of_frozen": [100 * ahead.mean, 100 * ahead.low, 100 * ahead.high],
+    }
 
 
 def _tuned_on(
@@ -171,45 +234,56 @@ def _tuned_on(
     return out
 
 
-def _tweets(folder: Path, bench: Bench, results: dict[str, Any], *, network: bool) -> None:
-    ((rows, asked),) = steps_of(folder, SETS["twitter_fin"])
-    texts, truth = [row.text for row in asked], [row.label for row in asked]
-    given: dict[str, list[str]] = {}
+def _tweets(rows: Sequence[Example], asked: Sequence[Example], bench: Bench) -> dict[str, list[str]]:
+    """What the default learner answers, and words alone."""
+    texts = [row.text for row in asked]
     with TemporaryDirectory() as work:
-        (labels, chances), _ = bench.closed_form(LearnerName.AUTO, rows, texts, Path(work), None)
-        given["perennial"] = [labels[place] for place in chances.argmax(axis=1)]
-        labels, chances = tfidf(rows, texts)
-        given["tfidf"] = [labels[place] for place in chances.argmax(axis=1)]
-        if network:
-            given["fine_tuned"] = _fine_tuned(rows, texts, bench, Path(work))
+        ours, _ = bench.closed_form(LearnerName.AUTO, rows, texts, Path(work), None)
+    return {"perennial": _labelled(*ours), "tfidf": _labelled(*tfidf(rows, texts))}
+
+
+def _fine_tuned(rows: Sequence[Example], asked: Sequence[Example], bench: Bench) -> list[str]:
+    """The product's slow learner: all layers, one epoch, for one takes minutes and a second one buys little."""
+    with TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_rows(work / "slow.jsonl", [row for row in rows if split_of(row.text) is Split.TRAIN])
+        write_rows(work / "slow-held.jsonl", [row for row in rows if split_of(row.text) is Split.HOLDOUT])
+        spec = JobSpec(
+            learner=LearnerName.FINETUNE,
+            examples=work / "slow.jsonl",
+            holdout=work / "slow-held.jsonl",
+            encoder=bench.encoder,
+            out=work / "slow",
+            cache=work / "cache",
+            max_length=64,
+            params=_OF_TWEETS,
+        )
+        train_model(spec, Context())
+        return _labelled(*answer(work / "slow", [row.text for row in asked], cache=work / "cache"))
+
+
+def _labelled(labels: Sequence[str], scores: NDArray[Any]) -> list[str]:
+    return [labels[place] for place in scores.argmax(axis=1)]
+
+
+def _of_tweets(
+    rows: Sequence[Example],
+    asked: Sequence[Example],
+    given: Mapping[str, Sequence[str]],
+    recipes: list[dict[str, Any]],
+) -> dict[str, Any]:
+    truth = [row.label for row in asked]
     figures = {
         arm: {"accuracy": 100 * accuracy(answers, truth), "macro_f1": macro_f1(answers, truth)}
         for arm, answers in given.items()
     }
-    results["twitter_fin"] = figures | {"rows": len(rows), "asked": len(asked)}
-    low, high = _f1_interval(given["perennial"], truth)
-    baseline = {arm: figures[arm]["macro_f1"] for arm in given if arm != "perennial"}
-    results["recipes"].append(
-        record.recipe("opinion: twitter_fin", "macro F1", figures["perennial"]["macro_f1"], [low, high], baseline)
-    )
-
-
-def _fine_tuned(rows: Sequence[Example], texts: Sequence[str], bench: Bench, work: Path) -> list[str]:
-    """The product's slow learner, all layers."""
-    write_rows(work / "slow.jsonl", [row for row in rows if split_of(row.text) is Split.TRAIN])
-    write_rows(work / "slow-held.jsonl", [row for row in rows if split_of(row.text) is Split.HOLDOUT])
-    spec = JobSpec(
-        learner=LearnerName.FINETUNE,
-        examples=work / "slow.jsonl",
-        holdout=work / "slow-held.jsonl",
-        out=work / "slow",
-        cache=work / "cache",
-        max_length=64,
-        params={"epochs": 2},
-    )
-    train_model(spec, Context())
-    labels, logits = answer(work / "slow", list(texts), cache=work / "cache")
-    return [labels[place] for place in logits.argmax(axis=1)]
+    for arm, answers in given.items():
+        if arm != "tfidf":
+            others = {other: figures[other]["macro_f1"] for other in given if other != arm}
+            name = "opinion: twitter_fin" + (", fine-tuned" if arm == "fine_tuned" else "")
+            interval = list(_f1_interval(answers, truth))
+            recipes.append(record.recipe(name, "macro F1", figures[arm]["macro_f1"], interval, others))
+    return {**figures, "rows": len(rows), "asked": len(asked)}
 
 
 def _f1_interval(given: Sequence[str], truth: Sequence[str], resamples: int = 500) -> tuple[float, float]:

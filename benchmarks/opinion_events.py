@@ -1,6 +1,7 @@
 """Old events told again among shuffled headlines: how many are found, how soon, and with how many false alarms."""
 
 import csv
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.events import EventSettings, EventWatch, Item, calibrate, false_alarms, tokens_of, words_of
+from perennial.continual.events import EventSettings, EventWatch, Item, tokens_of, words_of
+from perennial.continual.events.burst import tail
+from perennial.continual.events.calibration import limit_for, surprises
 from perennial.continual.intervals import wilson
 
-__all__ = ["NewsItems", "known_dates", "measure_events", "symbol_days"]
+__all__ = ["NewsItems", "Trial", "found_of", "knowing", "known_dates", "measure_events", "symbol_days"]
 
 FALSE_ALARM = 1 / 2_000
 WITHIN = 20  # places among which an event's headlines are put
 FOUND_WITHIN = 4  # of its own headlines
+_OFTENER = (2, 4, 8)  # times as many false alarms, to see what they would buy
 _DAYS, _LEAST_LIFT, _MOST_SHARE = 3, 8.0, 0.02  # of a story's word: where it stands together, against its usual share
 _KNOWN = {
     "2016-06-22": "the Brexit referendum",
@@ -49,21 +53,30 @@ class NewsItems:
 
 
 def measure_events(news: NewsItems, *, shuffles: int, trials: int, seed: int = 0) -> dict[str, Any]:
-    """The limit from some shuffles, its false alarms on others, and the share of events found, by their size."""
+    """The limit from some shuffles, its false alarms on others, and the share of events found, by their size.
+
+    `more_false_alarms` tells what other limits would find.
+    """
     stream = news.items[news.split :]
     settings = EventSettings(sources=1)
-    found = calibrate(
-        stream, settings, per_headline=FALSE_ALARM, shuffles=shuffles, rng=np.random.default_rng((seed, 1))
-    )
-    settings = replace(settings, limit=found.limit)
-    alarms = false_alarms(stream, settings, shuffles=shuffles, rng=np.random.default_rng((seed, 2)))
+    by_chance = surprises(stream, settings, shuffles=shuffles, rng=np.random.default_rng((seed, 1)))
+    limits = {often: limit_for(by_chance, per_headline=often * FALSE_ALARM) for often in (1, *_OFTENER)}
+    others = np.array(surprises(stream, settings, shuffles=shuffles, rng=np.random.default_rng((seed, 2))))
     stories = list(_stories(news))
+    told = {size: _told(news, stories, size, settings, trials, seed) for size in (4, 6)}
     return {
-        "limit": found.limit,
-        "calibrated_on_headlines": found.headlines,
-        "false_alarms_in_2000": 2_000 * alarms,
+        "limit": limits[1],
+        "calibrated_on_headlines": len(by_chance),
+        "false_alarms_in_2000": 2_000 * float(np.mean(others >= limits[1])),
         "stories": [{"word": word, "headlines": len(told)} for word, told in stories],
-        "found": [_found(news, stories, size, settings, trials, seed) for size in (4, 6)],
+        "found": [found_of(size, trials, limits[1]) for size, trials in told.items()],
+        "more_false_alarms": [
+            {
+                "false_alarms_in_2000": 2_000 * float(np.mean(others >= limits[often])),
+                "found_within_four": {size: _soon(trials, limits[often]) for size, trials in told.items()},
+            }
+            for often in _OFTENER
+        ],
     }
 
 
@@ -168,49 +181,94 @@ def _stories(news: NewsItems) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield word, numbers
 
 
-def _found(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One telling of a story: the watch's surprise at each of its headlines, and what knowing its word would say."""
+
+    word: str
+    usual: float  # the share of all later headlines that have the word
+    scores: tuple[float, ...]
+    known: float
+
+    def within(self, limit: float, headlines: int) -> bool:
+        """Whether the watch says so by that headline."""
+        return any(score >= limit for score in self.scores[:headlines])
+
+
+def _told(
     news: NewsItems,
     stories: Sequence[tuple[str, tuple[int, ...]]],
     size: int,
     settings: EventSettings,
     trials: int,
     seed: int,
-) -> dict[str, Any]:
+) -> list[Trial]:
     """Each story of so many headlines, put among shuffled ones again and again."""
     rng = np.random.default_rng((seed, 3, size))
-    told = [numbers for _, numbers in stories if len(numbers) >= size]
-    soon = ever = 0
-    found_by = [0] * size
+    later = news.items[news.split :]
     base = settings.burst.base + settings.burst.recent
-    for numbers in told:
+    found = []
+    for word, numbers in stories:
+        if len(numbers) < size:
+            continue
+        usual = sum(word in item.words for item in later) / len(later)
         for _ in range(trials):
             own = np.sort(rng.choice(numbers, size, replace=False))
             others = rng.choice(np.arange(news.split, len(news.items)), base + WITHIN - size, replace=False)
             places = base + np.sort(rng.choice(WITHIN, size, replace=False))
             order = np.insert(others, places - np.arange(size), own)
-            hits = _hits(news, order.tolist(), set(places.tolist()), settings)
-            for number in range(min(hits, default=size), size):
-                found_by[number] += 1
-            soon += bool(hits & set(range(FOUND_WITHIN)))
-            ever += bool(hits)
-    runs = len(told) * trials
-    soon_share, ever_share = wilson(soon, runs), wilson(ever, runs)
+            scores = _scores(news, order.tolist(), set(places.tolist()), settings)
+            known = knowing(places[:FOUND_WITHIN], usual, settings)
+            found.append(Trial(word=word, usual=usual, scores=scores, known=known))
+    return found
+
+
+def knowing(places: NDArray[np.int64], usual: float, settings: EventSettings) -> float:
+    """The surprise of somebody who knows which word tells the story, and how often it comes anyway."""
+    return max(
+        tail(int(np.sum((place - places[:number]) <= window)), window, usual)
+        for number, place in enumerate(places.tolist())
+        for window in settings.burst.windows
+    )
+
+
+def found_of(size: int, trials: Sequence[Trial], limit: float) -> dict[str, Any]:
+    soon, ever, known = (
+        wilson(sum(hits), len(trials))
+        for hits in (
+            [trial.within(limit, FOUND_WITHIN) for trial in trials],
+            [trial.within(limit, size) for trial in trials],
+            [trial.known >= -math.log(FALSE_ALARM) for trial in trials],
+        )
+    )
+    words = {trial.word: trial.usual for trial in trials}
     return {
         "headlines": size,
-        "stories": len(told),
-        "trials": runs,
-        "found_by_its_headline": [count / runs for count in found_by],
-        "found_within_four": soon_share.mean,
-        "found_within_four_interval": [soon_share.low, soon_share.high],
-        "found": ever_share.mean,
-        "found_interval": [ever_share.low, ever_share.high],
+        "trials": len(trials),
+        "found_by_its_headline": [
+            float(np.mean([trial.within(limit, number) for trial in trials])) for number in range(1, size + 1)
+        ],
+        "found_within_four": soon.mean,
+        "found_within_four_interval": [soon.low, soon.high],
+        "found": ever.mean,
+        "found_interval": [ever.low, ever.high],
+        "knowing_its_word": known.mean,
+        "knowing_its_word_interval": [known.low, known.high],
+        "words": {
+            word: {"share_of_all_headlines": usual, "found_within_four": _soon(trials, limit, word)}
+            for word, usual in words.items()
+        },
     }
 
 
-def _hits(news: NewsItems, order: Sequence[int], places: set[int], settings: EventSettings) -> set[int]:
-    """At which of the event's headlines, counted from 0, the watch says that there is an event."""
+def _soon(trials: Sequence[Trial], limit: float, word: str = "") -> float:
+    return float(np.mean([trial.within(limit, FOUND_WITHIN) for trial in trials if word in {"", trial.word}]))
+
+
+def _scores(news: NewsItems, order: Sequence[int], places: set[int], settings: EventSettings) -> tuple[float, ...]:
+    """How surprising the watch finds each of the event's headlines; a copy of another is not at all."""
     watch = EventWatch(settings)
-    hits, number = set(), 0
+    scores = []
     for place, index in enumerate(order):
         item = replace(news.items[index], number=place, at=news.items[-1].at + timedelta(minutes=place))
         if place < min(places):
@@ -218,7 +276,5 @@ def _hits(news: NewsItems, order: Sequence[int], places: set[int], settings: Eve
             continue
         seen = watch.see(item)
         if place in places:
-            if seen.surprise.score >= settings.limit:
-                hits.add(number)
-            number += 1
-    return hits
+            scores.append(seen.surprise.score)
+    return tuple(scores)

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import record
+from benchmarks.kept_parts import KeptParts
 from benchmarks.ranking_arms import ARMS, Arm, Ranks, erasure, live_ranks
-from benchmarks.ranking_kept import KeptParts
 from benchmarks.ranking_logged import off_policy
 from benchmarks.ranking_stream import Ratings, Stream, gains, scored_places
 from perennial.continual.learning.ranking import Blend, GramSettings, measure_exposure
@@ -32,6 +32,7 @@ __all__ = ["main"]
 
 EARLIER, MEASURED = (0.4, 0.6), (0.6, 1.0)
 _REQUIREMENTS = ("implicit==0.7.3", "numpy<2.3")
+_SOURCES = ("perennial/continual/learning/ranking/*.py", "benchmarks/ranking*.py")
 _RESAMPLES = 1000
 _GRID = {"nearness": (1.0, 0.97), "ridge": (100.0, 200.0), "text": (10.0, 20.0, 40.0)}
 _BLENDS = {"recency": (0.95, 0.85), "sequel": (0.0, 0.3, 0.6, 1.2), "blend_text": (0.0, 0.02, 0.05)}
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.tune:
         _tune(ratings, options.refit)
         return 0
-    kept = KeptParts(options.out / "ranking-parts", options.data / "ratings.csv", options.data / "movies.csv")
+    files = [options.data / name for name in ("ratings.csv", "movies.csv")]
+    kept = KeptParts(options.out / "ranking-parts", *files, sources=_SOURCES)
     runs = [_order(kept, ratings, seed, options.refit) for seed in range(options.orders)]
     peers = None if options.no_peers else _peers(kept, ratings, options)
     for seed, run in enumerate(runs):

@@ -1,7 +1,7 @@
 """Events in a stream of headlines: which are alike beyond chance, and what is known of them together."""
 
 from perennial.continual.events.burst import BurstSettings, BurstWatch, Surprise
-from perennial.continual.events.calibration import Calibrated, calibrate, false_alarms
+from perennial.continual.events.calibration import Calibrated, calibrate
 from perennial.continual.events.event import Event, Phase
 from perennial.continual.events.item import Item
 from perennial.continual.events.masking import tokens_of, words_of
@@ -29,7 +29,6 @@ __all__ = [
     "WatchPlan",
     "calibrate",
     "facts_of",
-    "false_alarms",
     "tokens_of",
     "words_of",
 ]

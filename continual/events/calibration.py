@@ -11,7 +11,7 @@ from perennial.continual.events.item import Item
 from perennial.continual.events.season import orders_within_seasons
 from perennial.continual.events.watch import EventSettings, EventWatch
 
-__all__ = ["Calibrated", "calibrate", "false_alarms", "limit_for", "surprises"]
+__all__ = ["Calibrated", "calibrate", "limit_for", "surprises"]
 
 _NEVER = 1e9
 _TAIL, _LEAST_TAIL = 100, 30  # one of so many scores, and at least so many, show how the largest ones fall off
@@ -86,9 +86,3 @@ def surprises(
             if place >= least and seen.item.copy_of is None:
                 scores.append(seen.surprise.score)
     return scores
-
-
-def false_alarms(items: Sequence[Item], settings: EventSettings, *, shuffles: int, rng: np.random.Generator) -> float:
-    """How often a headline goes beyond the limit in orders by chance, which are others than those calibrated on."""
-    scores = surprises(items, settings, shuffles=shuffles, rng=rng)
-    return float(np.mean(np.asarray(scores) >= settings.limit)) if scores else 0.0

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.kept_parts import KeptParts
 from benchmarks.ranking_arms import ARMS, Ranks, erasure, live_ranks
-from benchmarks.ranking_kept import KeptParts
 from benchmarks.ranking_stream import Ratings, Stream, gains, rank_of, scored_places
 from tests.unit.learning.ranking.town import catalogue, events
 
@@ -50,7 +50,7 @@ def test_a_finished_order_is_made_once_and_read_back_as_it_was(ratings: Ratings,
     stream = Stream.of(ratings, 0, (0.6, 0.7))
     found = live_ranks(ratings, stream, {"Perennial": ARMS["Perennial"]}, refit=80, seed=0)
     parts = [asdict(replace(found, ranks=dict(found.ranks))), None]
-    kept = KeptParts(tmp_path)
+    kept = KeptParts(tmp_path, sources=())
     again = [kept.part("order", {"seed": 0}, lambda: parts.pop(0)) for _ in range(2)]
     assert parts == [None]
     assert again[0] == again[1]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,19 @@ from perennial.continual.atomic_file import write_atomically
 
 __all__ = ["KeptParts"]
 
-_SOURCES = ("perennial/continual/learning/ranking/*.py", "benchmarks/ranking*.py")
 _ROOT = Path(__file__).parent.parent
 
 
 class KeptParts:
-    """A folder with one JSON file a part, named by all that the part depends on: what was asked, data and code."""
+    """A folder with one JSON file a part, named by all that the part depends on: what was asked, data and code.
 
-    def __init__(self, folder: Path, *data: Path) -> None:
+    `sources` are patterns of the code's files, from the project's root.
+    """
+
+    def __init__(self, folder: Path, *data: Path, sources: Sequence[str]) -> None:
         self._folder = folder
-        sources = sorted(path for pattern in _SOURCES for path in _ROOT.glob(pattern))
-        self._about = hashlib.sha256(b"\0".join(path.read_bytes() for path in (*sources, *data))).hexdigest()
+        code = sorted(path for pattern in sources for path in _ROOT.glob(pattern))
+        self._about = hashlib.sha256(b"\0".join(path.read_bytes() for path in (*code, *data))).hexdigest()
 
     def part(self, name: str, asked: Mapping[str, Any], made: Callable[[], Any]) -> Any:
         """The part as JSON gives it back; made, where no earlier run has left it."""
