@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Bm25"]
+__all__ = ["Bm25", "words_of"]
 
 _WORD = re.compile(r"\w+")
 _SATURATION, _LENGTH = 1.2, 0.75  # k1 and b, as nearly everybody has them
@@ -33,7 +33,7 @@ class Bm25:
     @classmethod
     def of(cls, documents: Sequence[str]) -> "Bm25":
         """The documents, in their order."""
-        counted = [Counter(_words(text)) for text in documents]
+        counted = [Counter(words_of(text)) for text in documents]
         place: dict[str, int] = {}
         rows, columns, counts = [], [], []
         for row, words in enumerate(counted):
@@ -60,12 +60,17 @@ class Bm25:
         """How much of each question each document has (questions, documents), 0 to about 1."""
         found = np.zeros((len(questions), self.weights.shape[0]), dtype=np.float32)
         for row, text in enumerate(questions):
-            words = [self.place[word] for word in set(_words(text)) if word in self.place]
+            words = [self.place[word] for word in set(words_of(text)) if word in self.place]
             if words:
                 most = (_SATURATION + 1) * float(self.rarity[words].sum())
                 found[row] = np.asarray(self.weights[:, words].sum(axis=1)).ravel() / most
         return found
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text as they are compared.
+
+    >>> words_of("Where's my CARD?")
+    ['where', 's', 'my', 'card']
+    """
     return _WORD.findall(text.casefold())

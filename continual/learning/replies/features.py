@@ -1,13 +1,13 @@
 """What a question and an approved reply have in common, as a few numbers of which weights make a score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.learning.lexical import LexicalFeatures
-from perennial.continual.learning.replies.bm25 import Bm25
+from perennial.continual.learning.replies.bm25 import Bm25, words_of
 from perennial.continual.learning.replies.library import Library
 
 __all__ = ["FEATURES", "Searched", "Surface"]
@@ -18,6 +18,7 @@ FEATURES = (
     "question",  # its nearest approved question, by meaning,
     "question_words",  # by words in common,
     "question_letters",  # and by runs of letters
+    "question_same",  # whether just this was asked, but for capitals and signs, when the reply was approved
     "refused",  # the nearest question that it was refused for, less where it only did not help
     "answer",  # the own text of a reply that no question is approved for,
     "answer_mapped",  # the same, where answers to such questions usually lie,
@@ -41,6 +42,8 @@ class Surface:
     library: Library
     words: Bm25
     letters: Floats  # (texts, columns)
+    said: Mapping[tuple[str, ...], int]  # the words of the texts in their order, each with a number
+    said_by: NDArray[np.intp]  # (texts,) the number of each text's; -1 where it has no words
     answers: NDArray[np.intp]  # of each reply, the place of its text
     asked: NDArray[np.intp]  # of each approved question, the place of its text
     owners: NDArray[np.intp]  # and of its reply
@@ -56,10 +59,14 @@ class Surface:
         reply = {each.id: place for place, each in enumerate(library.replies)}
         good = [question for question in library.questions if question.weight > 0]
         bad = [question for question in library.questions if question.weight < 0]
+        spelt = [tuple(words_of(text)) for text in texts]
+        said = {words: number for number, words in enumerate(dict.fromkeys(filter(None, spelt)))}
         return cls(
             library=library,
             words=Bm25.of(texts),
             letters=_LETTERS(texts).astype(np.float32),
+            said=said,
+            said_by=_places(said.get(words, -1) for words in spelt),
             answers=_places(at[each.bare] for each in library.replies),
             asked=_places(at[question.text] for question in good),
             owners=_places(reply[question.reply] for question in good),
@@ -68,19 +75,22 @@ class Surface:
             refused_weights=np.array([-question.weight for question in bad], dtype=np.float32),
         )
 
-    def found(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
-        """Words and letters in common with every text of the library, each (questions, texts)."""
-        return self.words(texts), _LETTERS(texts).astype(np.float32) @ self.letters.T
+    def found(self, texts: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+        """Words, letters and the whole in common with every text of the library, each (questions, texts)."""
+        own = _places(self.said.get(tuple(words_of(text)), -2) for text in texts)
+        same = (own[:, None] == self.said_by[None, :]).astype(np.float32)
+        return self.words(texts), _LETTERS(texts).astype(np.float32) @ self.letters.T, same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Searched:
-    """Questions beside every text of a library: by meaning, mapped meaning, words and letters, (questions, texts)."""
+    """Questions beside each text of a library, (questions, texts): by meaning, mapped, by words, by letters, whole."""
 
     meaning: Floats
     mapped: Floats
     words: Floats
     letters: Floats
+    same: Floats
 
     def features(
         self,
@@ -97,6 +107,7 @@ class Searched:
         rows, replies = len(self.meaning), len(surface.library.replies)
         made = np.zeros((rows, replies, len(FEATURES)), dtype=np.float32)
         parts = {"question": self.meaning, "question_words": self.words, "question_letters": self.letters}
+        parts["question_same"] = self.same
         for name, values in parts.items():
             near = values[:, surface.asked]
             if without is not None:

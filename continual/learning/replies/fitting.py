@@ -121,7 +121,7 @@ class _Pairs:
         """At most so many, drawn by chance."""
         chosen, came = rng.permutation(len(surface.asked))[:most], rng.random(len(surface.asked))
         asked, texts = surface.asked[chosen], surface.library.texts
-        words, letters = surface.found([texts[place] for place in asked])
+        words, letters, same = surface.found([texts[place] for place in asked])
         meaning = vectors[asked] @ vectors.T
         return cls(
             surface=surface,
@@ -130,7 +130,7 @@ class _Pairs:
             truth=surface.owners[chosen],
             came=came,
             own=came[chosen],
-            found=Searched(meaning=meaning, mapped=meaning, words=words, letters=letters),
+            found=Searched(meaning=meaning, mapped=meaning, words=words, letters=letters, same=same),
         )
 
     @property

@@ -18,6 +18,7 @@ __all__ = ["LibraryIndex", "Past", "Suggested", "Wanted"]
 _AT = {name: place for place, name in enumerate(FEATURES)}
 _SMOOTHING = 2.0  # as if so many more had been seen, as usual as anywhere
 _SAID = {
+    "question_same": "just this question was approved",
     "question": "an approved question is {:.2f} alike",
     "question_words": "{:.0%} of the words are in an approved question",
     "answer": "its text is {:.2f} alike",

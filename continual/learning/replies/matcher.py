@@ -14,7 +14,7 @@ from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError
 from perennial.continual.learning.replies.features import FEATURES, Floats, Searched, Surface
 
-__all__ = ["MATCHER_FILE", "Matcher", "scored", "to_answers"]
+__all__ = ["MATCHER_FILE", "UNLEARNT", "Matcher", "scored", "to_answers"]
 
 MATCHER_FILE = "matcher.safetensors"
 logger = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ _USUAL = {  # before anything is learnt
     "question": 14.0,
     "question_words": 6.0,
     "question_letters": 4.0,
+    "question_same": 12.0,
     "refused": -4.0,
     "answer": 12.0,
     "answer_words": 6.0,
@@ -35,6 +36,9 @@ _USUAL = {  # before anything is learnt
     "follows": 0.5,
     "habit": 0.5,
 }
+
+UNLEARNT = frozenset({"question_same", "intent", "follows", "habit"})  # whose weights stay the usual ones
+_LATER = frozenset({"question_same"})  # of these, what matchers of this format may lack
 
 
 def _usual() -> Floats:
@@ -60,10 +64,10 @@ class Matcher:
 
     def searched(self, surface: Surface, embeddings: Floats, texts: list[str], library: Floats) -> Searched:
         """Questions with their embeddings (questions, d) beside the library's (texts, d), of length 1 or 0."""
-        words, letters = surface.found(texts)
+        words, letters, same = surface.found(texts)
         meaning = embeddings @ library.T
         mapped = meaning if self.way is None else to_answers(embeddings, self.way) @ library.T
-        return Searched(meaning=meaning, mapped=mapped, words=words, letters=letters)
+        return Searched(meaning=meaning, mapped=mapped, words=words, letters=letters, same=same)
 
     def scores(self, features: Floats) -> Floats:
         """Of each reply (questions, replies); higher is better."""
@@ -115,13 +119,16 @@ class Matcher:
                 about = json.loads(file.metadata()["about"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
             vectors = dict(zip(about["keys"], tensors.get("vectors", ()), strict=True))
-            if tuple(about["features"]) != FEATURES:
+            learnt_of = tuple(about["features"])
+            if [name for name in FEATURES if name in learnt_of or name not in _LATER] != list(learnt_of):
                 logger.warning("matcher.outdated", extra={"file": str(path), "next": "retrain the model"})
                 return cls(vectors=vectors, outdated=True)
             prefix = "proved_" if proved and "proved_weights" in tensors else ""
             slope, shift = map(float, tensors[f"{prefix}link"])
+            weights = _usual()
+            weights[[FEATURES.index(name) for name in learnt_of]] = tensors[f"{prefix}weights"]
             return cls(
-                weights=tensors[f"{prefix}weights"],
+                weights=weights,
                 way=tensors.get(f"{prefix}way"),
                 slope=slope,
                 shift=shift,

@@ -9,12 +9,12 @@ from scipy.optimize import minimize
 
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.replies.features import FEATURES, Floats
-from perennial.continual.learning.replies.matcher import Matcher, scored
+from perennial.continual.learning.replies.matcher import UNLEARNT, Matcher, scored
 
 __all__ = ["Rivals", "fitted_weights"]
 
 Doubles = NDArray[np.float64]
-_LEARNT = tuple(name for name in FEATURES if name not in {"intent", "follows", "habit"})
+_LEARNT = tuple(name for name in FEATURES if name not in UNLEARNT)
 _COLUMNS = [FEATURES.index(name) for name in _LEARNT]
 _SEARCH = np.array(  # by which the best others are found
     [

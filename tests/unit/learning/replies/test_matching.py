@@ -55,6 +55,23 @@ def test_a_reply_is_found_by_its_text_and_surely_by_an_approved_question() -> No
     assert best(told, asked("what do you charge for sending money abroad"))[0] == "fee"
 
 
+@pytest.mark.parametrize("text", ["what does a transfer cost?", "What does a TRANSFER cost"])
+def test_a_question_approved_as_it_stands_outweighs_the_text_of_another_reply(text: str) -> None:
+    weights = Matcher().weights.copy()
+    weights[[FEATURES.index("asked_answer_words"), FEATURES.index("asked_answer_letters")]] = 15.0
+    given = Question(reply="block", text="what does a transfer cost?"), Question(reply="fee", text="fees")
+
+    def first(text: str, *questions: Question) -> tuple[str, str]:
+        index = LibraryIndex(Library(replies=REPLIES[:2], questions=questions), Matcher(weights=weights))
+        ((found,),) = index.suggested([asked(text)], {}, at=NOON, most=1)
+        return found.reply.id, found.reason
+
+    reply, reason = first(text, *given)
+    assert (reply, reason.startswith("just this question was approved")) == ("block", True)
+    assert first(f"{text} now", *given)[0] == "fee", "the text of that reply has most of the words"
+    assert first("!? transfer costs", Question(reply="block", text="?!"))[0] == "fee", "signs alone are no question"
+
+
 def test_a_question_that_it_was_refused_for_speaks_against_a_reply() -> None:
     words = np.eye(4, dtype=np.float32)
     index = LibraryIndex(
@@ -148,6 +165,18 @@ def test_weights_that_another_release_learnt_of_other_features_are_not_used(tmp_
     with safe_open(tmp_path / "matcher.safetensors", framework="np") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    later = FEATURES.index("question_same")
+    earlier = [name for name in FEATURES if name != "question_same"]
+    kept = {**tensors, "weights": np.delete(matcher.weights, later)}
+    kept["proved_weights"] = np.delete(tensors["proved_weights"], later)
+    save_file(
+        kept, str(tmp_path / "matcher.safetensors"), metadata={"about": json.dumps({**about, "features": earlier})}
+    )
+    for proved in (False, True):
+        again = Matcher.read(tmp_path, proved=proved)
+        assert (again.outdated, again.weights[later]) == (False, Matcher().weights[later]), "nothing learns this weight"
+        learnt = tensors["proved_weights"] if proved else matcher.weights
+        assert np.array_equal(np.delete(again.weights, later), np.delete(learnt, later))
     about["features"] = about["features"][:-1]
     tensors["weights"] = tensors["weights"][:-1]
     save_file(tensors, str(tmp_path / "matcher.safetensors"), metadata={"about": json.dumps(about)})
