@@ -10,13 +10,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from perennial.client import Client, Places
 from perennial.client import Headline as ClientHeadline
 from perennial.client import Symbol as ClientSymbol
 from perennial.continual.tasks.opinion import Headline, Symbol
-from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.store.headlines import Headlines
 from tests.e2e.receiver import SECRET, Receiver
@@ -98,9 +96,7 @@ class Newsroom:
         """In this process, beside the one that serves, where it is to succeed."""
         if check != 0:
             return self.workspace.cli(*arguments, "--model", "news", check=check)
-        done = CliRunner().invoke(app, [*arguments, "--model", "news", "--config", str(self.workspace.config)])
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        return self.workspace.here(*arguments, "--model", "news")
 
     def publish(self, rows: list[dict[str, Any]]) -> None:
         with self.feed.open("a", encoding="utf-8") as file:
@@ -136,7 +132,7 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, recei
     room = Newsroom(tmp_path_factory.mktemp("newsroom"), tiny_encoder, receiver)
     folder = room.workspace.folder
     write_csv(folder / "headlines.csv", told(300, seed=1))
-    assert room.workspace.cli("init", "news", "--data", str(folder / "headlines.csv"))["version"] == 1
+    assert room.workspace.here("init", "news", "--data", str(folder / "headlines.csv"))["version"] == 1
     began = datetime.now(UTC) - timedelta(days=2)
     room.publish(
         [

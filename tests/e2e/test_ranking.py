@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from perennial.client import Client, Kept, Places, RowsRefused, Signal
 from perennial.continual.errors import ConfigurationError, NotFound
@@ -18,7 +17,6 @@ from perennial.continual.learning.learners import sums_hold
 from perennial.continual.learning.ranking import TrainedRanking, user_key
 from perennial.exporters.ranking.asked import Asked
 from perennial.ops.app.wiring import open_parts
-from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.store.user_events import UserEvents
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
@@ -72,10 +70,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> E2eWorkspace:
     )
     events = rows_of(folder / "events.csv", ("user", "item", "at"), first_events())
     files = ("--task", "ranking", "--data", str(events), "--items", str(items))
-    plan = made.cli("init", "films", *files, "--dry-run")
+    plan = made.here("init", "films", *files, "--dry-run")
     assert (plan["events"], plan["users"], plan["items"], plan["items_not_in_catalogue"]) == (480, 60, 36, 0)
     assert plan["then"] == "train and publish version 1"
-    (report,) = made.cli("init", "films", "--recipe", "recommendation", "--data", str(folder))["models"]
+    (report,) = made.here("init", "films", "--recipe", "recommendation", "--data", str(folder))["models"]
     assert report["files"] == {"data": str(events), "items": str(items)}
     assert (report["version"], report["events"]) == (1, 480)
     assert report["held_out"]["holdout_ndcg_10"] > report["held_out"]["holdout_popular_ndcg_10"]
@@ -103,14 +101,6 @@ def status(shop: E2eWorkspace) -> dict[str, Any]:
     return document
 
 
-def items_here(shop: E2eWorkspace, *arguments: str) -> Any:
-    """`perennial items` in this process, beside the one that serves."""
-    done = CliRunner().invoke(app, ["items", *arguments, "--model", "films", "--config", str(shop.config)])
-    if done.exception is not None:
-        raise done.exception
-    return json.loads(done.stdout)
-
-
 def champion(shop: E2eWorkspace) -> int:
     return int(status(shop)["champion"])
 
@@ -118,7 +108,7 @@ def champion(shop: E2eWorkspace) -> int:
 def test_a_click_counts_in_the_very_next_list(shop: E2eWorkspace, served: PerennialClient) -> None:
     (before,) = served.predict([Asked(user="reader-000", count=5)])
     assert before.items[0].startswith("garden"), "what is left of the taste comes first"
-    (printed,) = shop.cli("predict", "--user", "reader-000", "--count", "5", "--model", "films")
+    (printed,) = shop.here("predict", "--user", "reader-000", "--count", "5", "--model", "films")
     assert (tuple(printed["items"]), printed["version"]) == (before.items, before.version)
     (stranger,) = served.predict([Asked(user="nobody-yet", count=5)])
     assert len(stranger.items) == 5
@@ -186,19 +176,19 @@ def test_the_loop_learns_a_new_taste_swaps_and_rolls_back(shop: E2eWorkspace, se
     assert trained.card.data["users"] >= 60
     support = dict(zip(trained.structure.names, trained.structure.support, strict=True))
     assert support["harbour book 1"] > 0, "what nobody had liked in the first events"
-    versions = shop.cli("model", "list", "--model", "films", "--json")
+    versions = shop.here("model", "list", "--model", "films", "--json")
     gate = versions[1]["metrics"]["gate"]
     assert gate["accepted"], gate["reasons"]
-    rolled = shop.cli("model", "rollback", "--model", "films", "--reason", "test")
+    rolled = shop.here("model", "rollback", "--model", "films", "--reason", "test")
     assert rolled["champion"] == 1
     wait_for(lambda: served.predict([Asked(user="reader-001")])[0].version == 1, 10, "version 1 to answer")
-    assert shop.cli("model", "promote", "2", "--model", "films")["champion"] == 2
+    assert shop.here("model", "promote", "2", "--model", "films")["champion"] == 2
 
 
 def test_a_report_tells_of_lists_and_of_what_the_log_says(shop: E2eWorkspace, served: PerennialClient) -> None:
     del served
     page = shop.folder / "report.html"
-    report = shop.cli("model", "report", "--model", "films", "--json", "--html", str(page))
+    report = shop.here("model", "report", "--model", "films", "--json", "--html", str(page))
     assert (report["model"], report["version"], report["items"]) == ("films", champion(shop), 36)
     proof, log = report["proof"], report["log"]
     assert proof["rows"] > 40
@@ -208,7 +198,7 @@ def test_a_report_tells_of_lists_and_of_what_the_log_says(shop: E2eWorkspace, se
     assert (log["lent"], log["off_policy"]) == (0, None), "no place was lent: the log tells nothing of other choices"
     assert 0.0 < log["agreed"] < 1.0
     assert "on {:,} held-out rows".format(proof["rows"]) in page.read_text()
-    older = shop.cli("model", "report", "1", "--model", "films", "--json")
+    older = shop.here("model", "report", "1", "--model", "films", "--json")
     assert older["cold_items"] == 12
     assert older["proof"]["cold_rows"] > 0
 
@@ -217,8 +207,8 @@ def test_an_import_of_signals_is_an_entrance_too(shop: E2eWorkspace, served: Per
     file = rows_of(
         shop.folder / "signals.csv", ("user", "item", "signal", "value"), [("reader-901", ITEMS[0], "dwell", "90")]
     )
-    assert shop.cli("feedback", "import", str(file), "--model", "films", "--dry-run")["kind"] == "signals of users"
-    assert shop.cli("feedback", "import", str(file), "--model", "films")["new"] == 1
+    assert shop.here("feedback", "import", str(file), "--model", "films", "--dry-run")["kind"] == "signals of users"
+    assert shop.here("feedback", "import", str(file), "--model", "films")["new"] == 1
     (answer,) = served.predict([Asked(user="reader-901", count=30)])
     assert ITEMS[0] not in answer.items
 
@@ -230,10 +220,10 @@ def test_a_reader_sees_what_is_known_of_them_and_asks_for_more_or_less(
     url = f"http://127.0.0.1:{shop.api}/v1/models/films/users/{me}"
     (before,) = served.predict([Asked(user=me, count=10)])
     unwanted = before.items[0]
-    assert shop.cli("users", "block", me, unwanted, *films, "--dry-run")["blocked"] == []
-    assert shop.cli("users", "block", me, unwanted, *films)["blocked"] == [unwanted]
+    assert shop.here("users", "block", me, unwanted, *films, "--dry-run")["blocked"] == []
+    assert shop.here("users", "block", me, unwanted, *films)["blocked"] == [unwanted]
     profile = httpx.get(url, timeout=20).json()
-    assert profile == shop.cli("users", "show", me, *films, "--json") == shop.cli("users", "export", me, *films)
+    assert profile == shop.here("users", "show", me, *films, "--json") == shop.here("users", "export", me, *films)
     assert profile["blocked"] == [unwanted]
     assert {"garden", "harbour"} & {one["word"] for one in profile["words"]}
     assert profile["events"][0]["text"].startswith("garden")
@@ -244,7 +234,7 @@ def test_a_reader_sees_what_is_known_of_them_and_asks_for_more_or_less(
     assert (wished["blocked"], wished["wanted"]) == ([], [{"word": "engine", "weight": 5.0}])
     (engines,) = served.predict([Asked(user=me, count=5)])
     assert all(item.startswith("engine") for item in engines.items)
-    assert shop.cli("users", "want", me, "engine", "--weight", "0", *films)["wanted"] == []
+    assert shop.here("users", "want", me, "engine", "--weight", "0", *films)["wanted"] == []
     refused = httpx.post(f"{url}/wishes", json={"block": ["no such book"]}, timeout=20)
     assert (refused.status_code, "the catalogue of films has no item" in refused.text) == (422, True)
 
@@ -255,28 +245,28 @@ def test_a_withdrawn_book_is_in_nobodys_list_and_a_new_one_waits_for_the_next_ve
     films = ("--model", "films")
     (before,) = served.predict([Asked(user="reader-005", count=30)])
     gone = before.items[3]
-    assert shop.cli("items", "withdraw", gone, *films, "--dry-run")["changed"] == 1
-    assert shop.cli("items", "withdraw", gone, *films)["changed"] == 1
+    assert shop.here("items", "withdraw", gone, *films, "--dry-run")["changed"] == 1
+    assert shop.here("items", "withdraw", gone, *films)["changed"] == 1
     (after,) = served.predict([Asked(user="reader-005", count=30)])
     assert after.items == tuple(item for item in before.items if item != gone)
-    assert shop.cli("items", "withdraw", gone, "--undo", *films)["changed"] == 1
+    assert shop.here("items", "withdraw", gone, "--undo", *films)["changed"] == 1
     assert served.predict([Asked(user="reader-005", count=30)])[0].items == before.items
     rule = ("rule", "no engines", "--without", "Engine", "--segment", "young")
-    assert items_here(shop, *rule, "--dry-run")["items"] == 12
-    assert items_here(shop, "rules", "--json") == []
-    items_here(shop, *rule)
+    assert shop.here("items", *rule, "--dry-run", *films)["items"] == 12
+    assert shop.here("items", "rules", "--json", *films) == []
+    shop.here("items", *rule, *films)
     young, others = served.predict([Asked(user="reader-005", count=30, segment=each) for each in ("young", "old")])
     assert others.items == before.items
     assert not [item for item in young.items if item.startswith("engine")]
     assert {item for item in others.items if not item.startswith("engine")} <= set(young.items)
-    assert [each["words"] for each in items_here(shop, "rules", "--json")] == [["engine"]]
+    assert [each["words"] for each in shop.here("items", "rules", "--json", *films)] == [["engine"]]
     with pytest.raises(ConfigurationError, match="give --without WORDS, or --remove alone"):
-        items_here(shop, "rule", "no engines")
-    assert items_here(shop, "rule", "no engines", "--remove")["items"] == 12
+        shop.here("items", "rule", "no engines", *films)
+    assert shop.here("items", "rule", "no engines", "--remove", *films)["items"] == 12
     with pytest.raises(NotFound, match="films has no rule 'no engines'"):
-        items_here(shop, "rule", "no engines", "--remove")
+        shop.here("items", "rule", "no engines", "--remove", *films)
     more = rows_of(shop.folder / "more.csv", ("item", "text"), [("comet book 1", "comet"), (ITEMS[0], ITEMS[0])])
-    plan = shop.cli("items", "add", str(more), *films, "--dry-run")
+    plan = shop.here("items", "add", str(more), *films, "--dry-run")
     assert plan == {"new": 1, "changed": 1, "same": 0, "items": 37}
 
 
@@ -284,11 +274,11 @@ def test_an_erased_reader_is_nobody(shop: E2eWorkspace, served: PerennialClient)
     me = "reader-002"
     wait_for(lambda: status(shop)["cycle"] is None, 60, "the end of a cycle")
     config = ("--key", me, "--model", "films")
-    plan = shop.cli("erase", *config, "--dry-run")["models"]["films"]
+    plan = shop.here("erase", *config, "--dry-run")["models"]["films"]
     assert plan["remembered"] > 8
     assert plan["examples"] > 8
     assert 2 in plan["in_sums"]
-    receipt = shop.cli("erase", *config)
+    receipt = shop.here("erase", *config)
     assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
     done = receipt["models"]["films"]
     assert (done["remembered"], done["corrected"]) == (plan["remembered"], done["corrected"])

@@ -1,21 +1,18 @@
 """Customer service as its users meet it: a library in, approved replies out, edited, judged, retrained and erased."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from perennial import client
 from perennial.client.replies import SuggestedReplies
 from perennial.continual.learning.replies import Matcher
 from perennial.continual.learning.replies.library import key_of
 from perennial.continual.tasks.replies import Message, Turn
-from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.store.reply_store import ReplyStore
 from tests.e2e.conftest import requests_about
@@ -60,7 +57,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> E2eWor
         for text, intent in requests_about(list(INTENTS), 120, seed=1):
             rows.writerow((text, f"Dear {{name}}, about your {intent} we write to you.", intent, intent))
     files = ("--task", "replies", "--data", str(folder / "replies.csv"))
-    report = command(made, "init", "desk", *files)
+    report = made.here("init", "desk", *files)
     assert (report["version"], report["replies"], report["questions"]) == (1, 4, 120)
     assert report["held_out"]["warm_pairs"] == 120
     assert report["held_out"]["warm_recall_1"] > 0.8
@@ -76,13 +73,6 @@ def served(desk: E2eWorkspace) -> Iterator[PerennialClient]:
 def one(client: PerennialClient, text: str, **more: Any) -> SuggestedReplies:
     (received,) = client.predict([Message(text=text, **more)])
     return received
-
-
-def command(desk: E2eWorkspace, *arguments: str) -> Any:
-    """Run `perennial` in this process, beside the one that serves; returns its JSON."""
-    done = CliRunner().invoke(app, [*arguments, "--config", str(desk.config)])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def http(desk: E2eWorkspace, method: str, path: str, body: dict[str, Any] | None = None, status: int = 200) -> Any:
@@ -110,7 +100,7 @@ def test_a_message_gets_its_intent_a_reply_and_what_to_do(desk: E2eWorkspace, se
         assert received.action == "suggest", "nothing is sent before a precision is stated"
     plain = one(served, "my lost card pin", turns=(Turn(text="hello", intent="loan"),))
     assert plain.replies[0].startswith("Dear {name}, about your card"), "no value was given"
-    (printed,) = command(desk, "predict", "my lost card pin", "--customer", "ann", "--after", "loan", *DESK)
+    (printed,) = desk.here("predict", "my lost card pin", "--customer", "ann", "--after", "loan", *DESK)
     assert (printed["label"], printed["reply_ids"][0], printed["action"]) == ("card", "card", "suggest")
 
 
@@ -118,20 +108,20 @@ def test_a_reply_that_a_command_adds_is_in_the_very_next_answer(desk: E2eWorkspa
     asked = "is the meteor insured"
     assert "meteor" not in one(served, asked).reply_ids
     add = ("reply", "add", "A meteor is insured.", "--id", "meteor", "--intent", "loan", "--question", asked)
-    assert command(desk, *add, *DESK, "--dry-run") == {"replies": 1, "questions": 1}
+    assert desk.here(*add, *DESK, "--dry-run") == {"replies": 1, "questions": 1}
     assert "meteor" not in one(served, asked).reply_ids
-    assert command(desk, *add, *DESK) == {"replies": 1, "questions": 1}
+    assert desk.here(*add, *DESK) == {"replies": 1, "questions": 1}
     assert one(served, asked).replies[0] == "A meteor is insured."
-    changed = command(desk, "reply", "change", "meteor", "--text", "Since May a meteor is insured.", *DESK)
+    changed = desk.here("reply", "change", "meteor", "--text", "Since May a meteor is insured.", *DESK)
     assert (changed["version"], changed["questions"]) == (2, 1)
     assert one(served, asked).replies[0] == "Since May a meteor is insured."
     other = "my old plastic chip"
     assert one(served, other).reply_ids[0] == "card"
-    assert command(desk, "reply", "approve", "meteor", "--question", other, *DESK)["questions"] == 2
+    assert desk.here("reply", "approve", "meteor", "--question", other, *DESK)["questions"] == 2
     assert one(served, other).reply_ids[0] == "meteor"
-    assert command(desk, "reply", "withdraw", "meteor", *DESK)["state"] == "withdrawn"
+    assert desk.here("reply", "withdraw", "meteor", *DESK)["state"] == "withdrawn"
     assert "meteor" not in one(served, asked).reply_ids
-    listed = command(desk, "reply", "list", "--state", "withdrawn", *DESK, "--json")
+    listed = desk.here("reply", "list", "--state", "withdrawn", *DESK, "--json")
     assert [row["id"] for row in listed] == ["meteor"]
 
 
@@ -188,7 +178,7 @@ def test_verdicts_count_at_once_and_open_and_close_sending(desk: E2eWorkspace, s
     assert http(desk, "POST", f"models/desk/replies/{proposed['id']}/approve")["state"] == "approved"
     right = one(served, asked, customer="kim")
     assert (right.reply_ids[0], right.reply_scores[0] > 0.9) == (proposed["id"], True)
-    rule = command(desk, "reply", "sending", "--precision", "0.4", "--sure", "0.5", *DESK)
+    rule = desk.here("reply", "sending", "--precision", "0.4", "--sure", "0.5", *DESK)
     assert (rule["on"], rule["rule"]["precision"]) == (False, 0.4)
     answers = [one(served, asked) for _ in range(6)]
     assert {answer.action for answer in answers} == {"suggest"}
@@ -202,7 +192,7 @@ def test_verdicts_count_at_once_and_open_and_close_sending(desk: E2eWorkspace, s
     file = desk.folder / "verdicts.csv"
     lines = [f"{one(served, asked).prediction_id},rejected" for _ in range(6)]
     file.write_text("\n".join(["prediction_id,verdict", *lines]) + "\n")
-    command(desk, "feedback", "import", str(file), *DESK)
+    desk.here("feedback", "import", str(file), *DESK)
     assert not http(desk, "GET", "models/desk/sending")["on"]
     assert one(served, "my lost card pin please", values={"name": "Jo"}).action == "suggest"
 
@@ -221,7 +211,7 @@ def test_a_retraining_embeds_the_library_of_now_swaps_under_requests_and_rolls_b
         ],
     )
     wait_for(lambda: rows(desk) >= before + len(texts), 30, "the labels to be joined")
-    command(desk, "retrain", *DESK)
+    desk.here("retrain", *DESK)
 
     def swapped() -> bool:
         received = one(served, texts[0][0])
@@ -234,16 +224,16 @@ def test_a_retraining_embeds_the_library_of_now_swaps_under_requests_and_rolls_b
         assert key_of(text) in made.vectors, text
     assert key_of("Since May a meteor is insured.") not in made.vectors, "it was withdrawn"
     assert one(served, "where is the lounge").reply_ids[0] == "lounge"
-    assert command(desk, "model", "rollback", *DESK, "--reason", "test")["champion"] == 1
+    assert desk.here("model", "rollback", *DESK, "--reason", "test")["champion"] == 1
     wait_for(lambda: one(served, texts[0][0]).version == 1, 20, "version 1 to answer")
     assert one(served, "where is the lounge").reply_ids[0] == "lounge", "the library is of no version"
 
 
 def test_an_erased_customer_leaves_the_library(desk: E2eWorkspace, served: PerennialClient) -> None:
     wait_for(lambda: http(desk, "GET", "models/desk")["cycle"] is None, 60, "the end of the cycle")
-    plan = command(desk, "erase", "--key", "kim", *DESK, "--dry-run")["models"]["desk"]
+    plan = desk.here("erase", "--key", "kim", *DESK, "--dry-run")["models"]["desk"]
     assert plan["remembered"] >= 120, "sixty questions and as many verdicts"
-    receipt = command(desk, "erase", "--key", "kim", *DESK)
+    receipt = desk.here("erase", "--key", "kim", *DESK)
     assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
     with ReplyStore(desk.folder / "state" / "replies" / "desk.db") as store:
         assert (store.carried_by("kim"), store.texts_of("kim")) == (0, frozenset())

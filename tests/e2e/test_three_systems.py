@@ -1,19 +1,16 @@
 """The three recipes in one workspace: one person asks all three models, and is erased from them at once."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from perennial.continual.tasks.opinion import Headline
 from perennial.continual.tasks.replies import Message
 from perennial.exporters.ranking.asked import Asked
-from perennial.ops.cli.main import app
 from perennial.ops.recipes import RECIPES
 from perennial.ops.serving.client import PerennialClient
 from tests.e2e.conftest import requests_about
@@ -40,13 +37,6 @@ def _table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         csv.writer(file).writerows([header, *rows])
 
 
-def command(place: E2eWorkspace, *arguments: str) -> Any:
-    """Run `perennial` in this process; returns its JSON."""
-    done = CliRunner().invoke(app, [*arguments, "--config", str(place.config)])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[E2eWorkspace]:
     """One folder with the files of all three, one workspace with their models, and the service."""
@@ -62,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Itera
     asked = requests_about(["card", "loan", "trip"], 90, seed=1)
     _table(folder / "replies.csv", ("question", "reply", "intent"), [(q, f"About your {i}.", i) for q, i in asked])
     for name in RECIPES:
-        (model,) = command(made, "init", "--recipe", name, "--data", str(folder))["models"]
+        (model,) = made.here("init", "--recipe", name, "--data", str(folder))["models"]
         assert (model["model"], model["version"]) == (name, 1)
     with made.serving():
         yield made
@@ -85,11 +75,11 @@ def test_one_workspace_answers_for_all_three_and_forgets_a_person_in_all(place: 
     assert served == dict.fromkeys(RECIPES, "ok")
 
     def planned() -> dict[str, int]:
-        models = command(place, "erase", "--key", WHO, "--dry-run")["models"]
+        models = place.here("erase", "--key", WHO, "--dry-run")["models"]
         return {name: int(model["traffic_rows"]) for name, model in models.items()}
 
     wait_for(lambda: planned() == dict.fromkeys(RECIPES, 1), 20, "the questions to be in each model's log")
-    receipt = command(place, "erase", "--key", WHO)
+    receipt = place.here("erase", "--key", WHO)
     assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
     assert planned() == dict.fromkeys(RECIPES, 0)
     wait_for(lambda: _ask(place, "recommendation", Asked(user="reader-002", count=5)).version >= 1, 20, "an answer")
