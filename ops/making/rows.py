@@ -217,7 +217,9 @@ class ModelRows:
             return False
 
         def rows() -> int:
-            learnable = self._of_classes(self._all_train(), champion)  # as sums count: of classes with rows enough, once
+            learnable = self._of_classes(
+                self._all_train(), champion
+            )  # as sums count: of classes with rows enough, once
             return len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
 
         return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
