@@ -16,11 +16,13 @@ help: ## this list
 
 setup: $(STAMP) ## the environment in .venv
 
+# Packages hold some 40,000 modules, of which few are ever imported: each is compiled when it first is.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,redis,tensorrt-rtx]"
+	$(PIP) "torch==2.13.0"
+	$(PIP) -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,redis,tensorrt-rtx]"
 	@touch $@
 
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
@@ -30,7 +32,7 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 # time or load come last, one by one, and have the machine nearly to themselves: what computes and waits for nothing
 # runs beside them at the lowest priority, and is shown last.
 COMPUTING := tests/contract tests/component/encoders tests/component/exporters $(wildcard \
-	tests/component/test_aotinductor.py tests/component/test_tensorrt_*.py)
+	tests/component/test_aotinductor.py tests/component/test_engine_commands.py tests/component/test_tensorrt_*.py)
 test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
 	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; status=0; \
