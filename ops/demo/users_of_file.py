@@ -42,10 +42,10 @@ class _Question:
 class UsersOfFile:
     """See `perennial.ops.demo.readership.Readership`. Both changes bring the items that came since."""
 
-    pace: ClassVar[Pace] = Pace(rate=6.0, steady=370, lived=200, settle=100, last=600, patience_s=600.0)
+    pace: ClassVar[Pace] = Pace(rate=8.0, steady=370, lived=200, settle=100, last=600, patience_s=600.0)
     params: ClassVar[Mapping[str, Any]] = {"most_items": 2_000}
 
-    learns_after: ClassVar[int] = 2_500
+    learns_after: ClassVar[int] = 400
 
     title: str
     events: tuple[Event, ...]  # in the order of time
