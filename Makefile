@@ -32,7 +32,8 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 # time or load come last, one by one, and have the machine nearly to themselves: what computes and waits for nothing
 # runs beside them at the lowest priority, and is shown last.
 COMPUTING := tests/contract tests/component/encoders tests/component/exporters $(wildcard \
-	tests/component/test_aotinductor.py tests/component/test_engine_commands.py tests/component/test_tensorrt_*.py)
+	tests/component/test_aotinductor.py tests/component/test_bench_rollout.py tests/component/test_engine_commands.py \
+	tests/component/test_tensorrt_*.py)
 test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
 	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; status=0; \

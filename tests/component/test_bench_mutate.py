@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.mutate_tests import ROOT
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = pytest.mark.component
 
 _JUDGE = """
 import ast, sys

@@ -10,7 +10,7 @@ from benchmarks.rollout_table import Cell, simulate
 from benchmarks.rollout_world import LiveWorld
 from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = pytest.mark.component
 
 
 @pytest.fixture

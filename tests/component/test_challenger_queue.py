@@ -117,8 +117,12 @@ def test_a_challenger_is_not_asked_what_cannot_be_answered_by_its_deadline(clien
     replies, before = Replies(), _worked_on(client)
     _ask_challenger(client, replies, timeout_s=2.0)
     _eventually(lambda: replies.ended == _CALLERS)
+    worked_on = _worked_on(client) - before
     assert replies.others == []
-    assert _worked_on(client) - before < _CALLERS / 2
+    # each has its own deadline, from when the router reads it: on a busy machine later ones are asked in time too
+    late = [why for why in replies.refused if "its answer came after the deadline" in why]
+    assert len(replies.versions) + len(late) == worked_on, "no one is worked on that is refused before"
+    assert worked_on < _CALLERS, "there was time for all of them, or nobody's time was looked at"
 
 
 def test_a_challenger_is_not_asked_what_nobody_waits_for_any_more(server, client):

@@ -14,7 +14,7 @@ from perennial.ops.ledger import Phase, VersionRow, VersionState
 from perennial.ops.store.route_changes import change_route
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = pytest.mark.component
 
 
 @pytest.fixture
