@@ -19,6 +19,7 @@ from perennial.continual.learning.closed_form import (
     ClassesLearner,
     ClosedForm,
     FastSettings,
+    FirstLook,
 )
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
@@ -193,8 +194,9 @@ def fit_fast(
 def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
     """The closed form that the previous model has on this encoder; without, the one that held-out rows like better.
 
-    The ridge stays unless a kernel LDA is better by more than two standard errors. A shrinkage that is told is a kernel
-    LDA's, which is what it was before there were two forms.
+    The ridge stays unless a kernel LDA is better by more than two standard errors; one that is clearly behind with a
+    thousand features is not tried with all. A shrinkage that is told is a kernel LDA's, which is what it was before
+    there were two forms.
     """
     texts = Texts(spec, context, embedder)
     if spec.previous is not None:
@@ -204,12 +206,18 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
     if FastSettings.of(spec.params).shrinkage is not None:
         return fit_fast(spec, context, embedder)
     ridge = fit_fast(spec, context, embedder, head="ridge")
-    unseen = _unseen(ridge.statistics, _Rows.read(spec).holdout, texts).within(ridge.head.labels)
+    rows = _Rows.read(spec)
+    unseen = _unseen(ridge.statistics, rows.holdout, texts).within(ridge.head.labels)
     if len(unseen.labels) < _ENOUGH_HELD_OUT:
         return ridge
-    other = fit_fast(spec, context, embedder)
     truth = places_of(unseen.labels, ridge.head.labels)  # both have learnt the same rows
-    usual, rival = (row_scores(model.proved.logits(unseen.X, unseen.texts), truth) for model in (ridge, other))
+    usual = row_scores(ridge.proved.logits(unseen.X, unseen.texts), truth)
+    learnt = _class_rows(deduplicate([*rows.replay, *rows.examples]).examples, texts)
+    look = FirstLook.at(learnt, _held_out(rows.holdout, texts), settings=FastSettings.of(spec.params), seed=spec.seed)
+    if clearly_lower(usual, look.scores(unseen, ridge.head.labels)):
+        return ridge  # with all of its features it would hardly be clearly better
+    other = fit_fast(replace(spec, params={**spec.params, "gamma": look.gamma}), context, embedder)
+    rival = row_scores(other.proved.logits(unseen.X, unseen.texts), truth)
     return other if clearly_lower(rival, usual) else ridge
 
 

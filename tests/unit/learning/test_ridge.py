@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning import normal_equations
+from perennial.continual.learning import fast, normal_equations
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
-from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.fast import fit_fast, train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import Priors
 from perennial.continual.learning.lexical import LexicalFeatures
@@ -255,6 +255,26 @@ def test_the_better_closed_form_is_chosen_once(make_spec: Callable[..., Path]) -
     fields["params"] = PARAMS | {"gamma": 0.5, "shrinkage": 1e-5}  # as a workspace told it while there was one form
     as_told = JobSpec.read(make_spec("told", learner="auto", holdout=held, **fields))
     assert train_fast(as_told, Context(), at_random).head == "kernel_lda"
+
+
+@pytest.mark.parametrize(("clearly_behind", "fitted"), [(True, ["ridge"]), (False, ["ridge", "kernel_lda"])])
+def test_a_kernel_lda_is_fitted_whole_unless_it_is_clearly_behind_with_few_features(
+    make_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, clearly_behind: bool, fitted: list[str]
+) -> None:
+    """Where it is fitted, it has the bandwidth that it would have chosen, and the choice is the same as ever."""
+    fields = {"examples": make_rows("card loan trip", 40, 1), "holdout": make_rows("card loan trip", 40, 9)}
+    heads: list[str] = []
+
+    def fit(spec: JobSpec, *own: Any, head: str = "kernel_lda") -> fast.FastModel:
+        heads.append(head)
+        return fit_fast(spec, *own, head=head)
+
+    monkeypatch.setattr(fast, "fit_fast", fit)
+    if not clearly_behind:  # words are all that tells these rows apart, of which a kernel LDA reads none
+        monkeypatch.setattr(fast.FirstLook, "scores", lambda _, known, order: np.zeros(len(known.labels)))
+    made = JobSpec.read(make_spec("made", learner="auto", params=PARAMS, **fields))
+    assert train_fast(made, Context(), at_random).head == "ridge"
+    assert heads == fitted
 
 
 @pytest.mark.parametrize("learner", ["kernel_lda", "ridge"])
