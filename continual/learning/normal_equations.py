@@ -177,6 +177,7 @@ class Solver:
 
     def __init__(self, equations: NormalEquations, penalty: Penalty) -> None:
         self._equations, self._penalty = equations, penalty
+        self._known: Floats | None = None  # the precise solution, once somebody asked for it
         try:
             self._factor = factored(equations.matrix(np.float32, penalty).T)
         except np.linalg.LinAlgError:
@@ -188,7 +189,7 @@ class Solver:
         towards = _right_side(equations, penalty)
         weight = self._inverse(towards)
         if precise:
-            weight = self._refined(equations, towards, weight, self._inverse)
+            weight = self._known = self._refined(equations, towards, weight, self._inverse)
         return equations.regression(weight, penalty)
 
     def with_rows(self, features: Floats, counts: Floats, sums: Floats) -> Regression:
@@ -210,9 +211,14 @@ class Solver:
             of_encoder=equations.of_encoder,
             beside=features if equations.beside is None else np.concatenate([equations.beside, features]),
         )
-        inverse = self._inverse_with(_about_both_means(equations, features) * equations.scale(penalty))
-        towards = _right_side(whole, penalty)
-        return whole.regression(self._refined(whole, towards, inverse(towards), inverse), penalty)
+        added = _about_both_means(equations, features) * equations.scale(penalty)
+        inverse, towards = self._inverse_with(added), _right_side(whole, penalty)
+        if self._known is None:
+            weight = inverse(towards)
+        else:  # what is left is less, so that fewer steps refine it
+            left = towards - _right_side(equations, penalty) - added.T @ (added @ self._known)
+            weight = self._known + inverse(left)
+        return whole.regression(self._refined(whole, towards, weight, inverse), penalty)
 
     def _inverse(self, towards: Floats) -> Floats:
         return solved(self._factor, np.array(towards, self._factor.dtype, order="F")).astype(np.float64)
