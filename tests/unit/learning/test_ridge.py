@@ -277,7 +277,7 @@ def test_a_kernel_lda_is_fitted_whole_only_where_it_is_ahead_with_few_features(
 
     monkeypatch.setattr(fast, "fit_fast", fit)
     if not behind:  # words are all that tells these rows apart, of which a kernel LDA reads none
-        monkeypatch.setattr(fast.FirstLook, "scores", lambda _, known, order: np.zeros(len(known.labels)))
+        monkeypatch.setattr(fast.FirstLook, "scores", lambda _, known, order: np.full(len(known.labels), -1.0))
     made = JobSpec.read(make_spec("made", learner="auto", params=PARAMS, **fields))
     assert train_fast(made, Context(), embed).head == "ridge"
     assert heads == fitted
