@@ -108,7 +108,8 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
     memory = side.memory(None if spec.memory is None else Path(spec.memory))
     task_inputs = memory.recalled([row.input for row in rows])
     outcomes = side.outcomes(Path(spec.champion_bundle))
-    asked = _asked(challenger, spec, task_inputs) if same else challenger.ask(task_inputs)
+    texts = [text for row in rows for text in task.texts(row.input)]
+    asked = _asked(challenger, spec, task_inputs, texts) if same else challenger.ask(task_inputs)
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
     _check_served(answers[1], side.open(bundle))
@@ -216,17 +217,17 @@ def _same_embeddings(champion: Path, challenger: Path) -> bool:
     return one == other
 
 
-def _asked(challenger: BundledVersion, spec: JudgingSpec, task_inputs: Sequence[Any]) -> EngineReply:
-    """What the engine gives; for rows that it was asked about when another head stood on this encoder, what it gave.
+def _asked(
+    challenger: BundledVersion, spec: JudgingSpec, task_inputs: Sequence[Any], texts: Sequence[str]
+) -> EngineReply:
+    """What the engine gives; for texts that it was asked about when another head stood on this encoder, what it gave.
 
     The head's own arithmetic, by which the engine was proved, answers on what was given.
     """
     if spec.embeddings is None or not task_inputs:
         return challenger.ask(task_inputs)
-    bundle, folder = Path(spec.challenger_bundle), Path(spec.embeddings)
-    return BundledVersion(head_on_given(challenger.engine, bundle, folder, task_inputs), challenger.side).ask(
-        task_inputs
-    )
+    given = head_on_given(challenger.engine, Path(spec.challenger_bundle), Path(spec.embeddings), texts)
+    return BundledVersion(given, challenger.side).ask(task_inputs)
 
 
 def _check_served(proved: "_Answers", served: VersionSide) -> None:
