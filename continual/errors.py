@@ -8,6 +8,7 @@
     ├── NotFound                       1  a model, version, cycle or prediction that does not exist
     ├── DependencyUnreachable          3  Triton, the ledger or a package cannot be reached
     ├── Refused                        4  a gate said no
+    │   ├── Overtaken                  4  what the caller had seen is no longer so
     │   ├── ParityFailed               4  an engine does not answer like the model it was made from
     │   └── BundleRejected             4  a bundle's files do not match its manifest
     ├── TrainingFailed                 1  a training process ended without a model
@@ -32,6 +33,7 @@ __all__ = [
     "InputError",
     "LeaseLost",
     "NotFound",
+    "Overtaken",
     "ParityFailed",
     "PerennialError",
     "PublishFailed",
@@ -83,6 +85,10 @@ class Refused(PerennialError):
     """A gate said no; nothing was published or promoted."""
 
     exit_code = 4
+
+
+class Overtaken(Refused):
+    """What the caller had seen, and asked about, is no longer so; nothing was changed."""
 
 
 class ParityFailed(Refused):

@@ -1,12 +1,14 @@
 """Changes of a route as functions from a route to a route: what a promotion, a rollback or a canary makes of it."""
 
 from collections.abc import Callable, Collection, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from perennial.continual.errors import Refused
+from perennial.continual.errors import Overtaken, Refused
 from perennial.continual.records import Route
 
 __all__ = [
+    "ANY_ROUTE",
+    "ExpectedRoute",
     "corrected",
     "pinned",
     "promoted",
@@ -17,6 +19,43 @@ __all__ = [
     "with_challenger",
     "without_challenger",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedRoute:
+    """The route that somebody has seen and wants changed; None is anything."""
+
+    champion: int | None = None
+    epochs: frozenset[int] | None = None
+
+    def check(self, route: Route) -> None:
+        """Return where the route is the one that was seen.
+
+        Raises:
+            Overtaken: it is another one.
+        """
+        if self.champion is not None and route.champion != self.champion:
+            raise Overtaken(
+                f"version {route.champion} of {route.model} is champion, and version {self.champion} is expected; "
+                f"look again, and ask for what is right now"
+            )
+        if self.epochs is not None and route.epoch not in self.epochs:
+            raise Overtaken(
+                f"the route of {route.model} is at epoch {route.epoch}, and {sorted(self.epochs)} is expected; look "
+                f"again, and ask for what is right now"
+            )
+
+    def only(self, change: Callable[[Route], Route]) -> Callable[[Route], Route]:
+        """The change, which is refused where the route is another one by then."""
+
+        def checked(route: Route) -> Route:
+            self.check(route)
+            return change(route)
+
+        return checked
+
+
+ANY_ROUTE = ExpectedRoute()
 
 
 def while_champion(expected: Collection[int], change: Callable[[Route], Route]) -> Callable[[Route], Route]:

@@ -155,9 +155,10 @@ class AsyncClient:
         with control_errors(self.places.api, request):
             if self._http is None:
                 self._http = httpx.AsyncClient(**self.places.http_options())
-            answer = await self._http.request(
-                request.method, request.path, json=request.body, headers=trace_headers(), timeout=left_s
-            )
+            async with asyncio.timeout(left_s):  # httpx's own bounds each read, and not the request
+                answer = await self._http.request(
+                    request.method, request.path, json=request.body, headers=trace_headers(), timeout=left_s
+                )
         return answer_of(request, self.places.api, answer.status_code, answer.headers, answer.content)
 
 

@@ -19,6 +19,7 @@ from .retry import Attempts
 from .status import ModelStatus, ServiceHealth, health_request, status_request
 from .texts import Prediction
 from .trace import trace_headers
+from .waiting import within
 
 __all__ = ["Client"]
 
@@ -152,9 +153,8 @@ class Client:
         with control_errors(self.places.api, request):
             if self._http is None:
                 self._http = httpx.Client(**self.places.http_options())
-            answer = self._http.request(
-                request.method, request.path, json=request.body, headers=trace_headers(), timeout=left_s
-            )
+            ask = partial(self._http.request, request.method, request.path, json=request.body, headers=trace_headers())
+            answer = within(left_s, partial(ask, timeout=left_s))  # httpx's own bounds each read, and not the request
         return answer_of(request, self.places.api, answer.status_code, answer.headers, answer.content)
 
 

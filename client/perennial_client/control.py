@@ -99,7 +99,7 @@ def control_errors(url: str, request: Request[Any]) -> Iterator[None]:
         yield
     except httpx.ConnectTimeout as exc:
         raise Unreachable(f"{what}: nobody answers in time; is `perennial serve` running there?") from exc
-    except httpx.TimeoutException as exc:
+    except (httpx.TimeoutException, TimeoutError) as exc:
         raise TooLate(f"{what}: no answer came in time; give the call a longer timeout_s") from exc
     except httpx.TransportError as exc:
         raise Unreachable(f"{what}: {exc or type(exc).__name__}; is `perennial serve` running there?") from exc

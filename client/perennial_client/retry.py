@@ -9,21 +9,25 @@ from .errors import BadInput, ClientError, Overloaded, TooLate, Unreachable
 
 __all__ = ["Attempts", "Retry"]
 
+_LEAST_PAUSE_S = 0.02  # also for a server that says "at once", and is not ready then
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """At most `attempts` in all. Without a hint of the server the first pause is `first_pause_s`, and each one doubles.
+    """As many attempts as the call's time allows, or `attempts` at most.
+
+    Without a hint of the server the first pause is `first_pause_s`, and each one doubles up to `longest_pause_s`.
 
     Raises:
         BadInput: it allows no attempt, or its pauses are not positive.
     """
 
-    attempts: int = 5
+    attempts: int | None = None
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or not 0 < self.first_pause_s <= self.longest_pause_s:
+        if (self.attempts is not None and self.attempts < 1) or not 0 < self.first_pause_s <= self.longest_pause_s:
             raise BadInput(f"{self} allows nothing; give at least 1 attempt and 0 < first_pause_s <= longest_pause_s")
 
 
@@ -57,11 +61,13 @@ class Attempts:
         """
         self._failed += 1
         again = isinstance(error, Overloaded | Unreachable) and not isinstance(error, TooLate)
-        if not again or self._failed >= self._retry.attempts:
+        most = self._retry.attempts
+        if not again or (most is not None and self._failed >= most):
             raise error
         hint = error.retry_after_s if isinstance(error, Overloaded) else None
         if hint is None:
             hint = min(self._retry.longest_pause_s, self._retry.first_pause_s * 2 ** (self._failed - 1))
+        hint = max(hint, _LEAST_PAUSE_S)
         pause = hint * (1 + 0.25 * random.random())  # callers that were refused together do not come back together
         if self._clock() + pause >= self._ends:
             raise error

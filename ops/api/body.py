@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
+
+from perennial.continual.errors import DataError
 
 __all__ = ["Bodies"]
 
 _BODIES_HELD = 4  # of the largest size, all requests together
 _MOST_READERS = 64
+_MOST_STREAMS = 4
 _LEAST_BYTES_PER_S = 50_000  # a body that comes slower than this is given up
 
 
@@ -30,7 +33,7 @@ class Bodies:
         self.limit = limit
         self._idle_s = idle_s
         self._reading: dict[_Reader, None] = {}  # by age
-        self._held = 0
+        self._held = self._streams = 0
 
     def check_declared(self, length: str | None) -> None:
         """Refuse by the declared length, before a byte is read.
@@ -55,6 +58,34 @@ class Bodies:
             yield body
         finally:
             self._held -= len(body)
+
+    @asynccontextmanager
+    async def stream(self, receive: Receive) -> AsyncIterator[Receive]:
+        """Pass a body on as it comes, however long it is; whoever sends too slowly is given up.
+
+        Raises:
+            HTTPException: 503 when too many come at once. DataError: it comes too slowly (from the receiver).
+        """
+        if self._streams >= _MOST_STREAMS:
+            raise HTTPException(503, f"{_MOST_STREAMS} streams are being read already; retry a little later")
+        loop, size, waited = asyncio.get_running_loop(), 0, 0.0
+
+        async def passed_on() -> Message:
+            nonlocal size, waited
+            left, began = self._idle_s + size / _LEAST_BYTES_PER_S - waited, loop.time()
+            try:
+                async with asyncio.timeout(min(self._idle_s, left)):
+                    message = await receive()
+            except TimeoutError:
+                raise DataError(f"the body came too slowly: nothing for {self._idle_s:g} s") from None
+            waited, size = waited + loop.time() - began, size + len(message.get("body", b""))
+            return message
+
+        self._streams += 1
+        try:
+            yield passed_on
+        finally:
+            self._streams -= 1
 
     async def _whole(self, receive: Receive) -> bytes:
         parts: list[bytes] = []

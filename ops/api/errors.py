@@ -19,6 +19,7 @@ from perennial.continual.errors import (
     InputError,
     LeaseLost,
     NotFound,
+    Overtaken,
     PerennialError,
     Refused,
 )
@@ -36,6 +37,7 @@ _MOST_CAUSES = 20
 _STATUS: tuple[tuple[type[PerennialError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
+    (Overtaken, 412),
     (Refused, 409),
     (IllegalTransition, 409),
     (InputError, 422),

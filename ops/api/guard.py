@@ -21,16 +21,14 @@ from perennial.ops.safety.roles import BY_SESSION, CALLER, EVERY, LOCAL, Caller
 from perennial.ops.settings import ApiSettings
 from perennial.ops.views.callers import Callers
 
-__all__ = ["Guard"]
+__all__ = ["STREAMS", "Guard"]
 
+STREAMS = "x-streams"  # of an operation that reads its body bit by bit
+_STREAM = "perennial.streams"
 _READS = frozenset({"GET", "HEAD"})
 _NO_TOKEN = "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
 _LINGER_S = 5.0  # for a refused caller that goes on sending before it reads the refusal
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
-_DOCS = (
-    "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
-)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -67,6 +65,10 @@ class Guard:
         exchange = _Exchange(scope, receive, send, self._pages)
         try:
             inner = await self._let_in(scope)
+            if inner[_STREAM]:
+                async with self._bodies.stream(exchange.receive) as passed_on:
+                    await self._app(inner, passed_on, exchange.send)
+                return
             async with self._bodies.read(exchange.receive) as body:
                 await self._app(inner, exchange.replayed(body), exchange.send)
         except ClientDisconnect:
@@ -84,6 +86,7 @@ class Guard:
         check_page(method, headers)
         inner = {**scope, "method": "GET" if method == "HEAD" else method}
         route, places = self._route(inner)
+        inner[_STREAM] = STREAMS in (getattr(route, "openapi_extra", None) or {})
         is_page = self._pages is not None and self._pages.covers(scope["path"])
         caller, by_session = await self._caller(headers, is_page=is_page)
         inner |= {CALLER: caller, BY_SESSION: by_session}
@@ -98,7 +101,8 @@ class Guard:
                 check(caller, needed, places.get("model", EVERY))
         if method not in _READS:
             (check_form if is_page else check_write)(headers)
-        self._bodies.check_declared(headers.get("content-length"))
+        if not inner[_STREAM]:
+            self._bodies.check_declared(headers.get("content-length"))
         return inner
 
     async def _caller(self, headers: Headers, *, is_page: bool) -> tuple[Caller | None, bool]:
@@ -172,7 +176,7 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-            headers.setdefault("Content-Security-Policy", _DOCS if self._scope["path"] == "/docs" else _NOTHING)
+            headers.setdefault("Content-Security-Policy", _NOTHING)
         elif self._scope["method"] == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)

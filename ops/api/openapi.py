@@ -5,8 +5,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from perennial.ops.api.conditions import IF_MATCH
 from perennial.ops.api.errors import PROBLEM
 from perennial.ops.api.origin import REQUEST_HEADER
+from perennial.ops.api.paging import AFTER
+from perennial.ops.api.repeats import KEY_HEADER, KEY_PATTERN, REPLAYED_HEADER, takes_key
 
 __all__ = ["document"]
 
@@ -18,12 +21,20 @@ _MEANING = {
     404: "There is no such thing",
     408: "The body came too slowly",
     409: "It does not fit the present state",
+    412: "What was expected is no longer so",
     413: "The body is too large",
     415: "Neither a JSON content type nor the header of a write",
     421: "Not a name of this server",
     422: "A value is wrong; rows that are wrong are named",
     500: "A fault of the server's own; its log tells which",
     503: "A dependency cannot be reached, or too much is asked at once; retry",
+}
+_KEY = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+    "description": f"the same request under the same key is carried out once; `{REPLAYED_HEADER}` tells of a repeat",
 }
 _PROBLEM = {
     "type": "object",
@@ -78,7 +89,12 @@ def _described(api: FastAPI, asks_tokens: bool) -> dict[str, Any]:
 
 def _describe(operation: dict[str, Any], method: str, path: str) -> None:
     responses = operation["responses"]
+    if takes_key(method, path):
+        operation.setdefault("parameters", []).append(_KEY)
     responses.pop("422", None)
+    for name, description in _headers(operation, path).items():
+        headers = responses[min(responses)].setdefault("headers", {})
+        headers[name] = {"description": description, "schema": {"type": "string"}}
     for status in _statuses(operation, method, path):
         content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         if status == 503 and path.startswith("/healthz"):
@@ -90,6 +106,15 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
         operation.setdefault("parameters", []).append({**header, **details})
 
 
+def _headers(operation: dict[str, Any], path: str) -> dict[str, str]:
+    """What a good answer's headers tell."""
+    asked = {parameter["name"] for parameter in operation.get("parameters", ())}
+    told = {"Link": 'the next page, rel="next"; none where this one is the last'} if AFTER in asked else {}
+    if IF_MATCH in asked or path.endswith("/route"):
+        told["ETag"] = "of the route, for the If-Match of the next change"
+    return told
+
+
 def _statuses(operation: dict[str, Any], method: str, path: str) -> set[int]:
     statuses = {400, 403, 408, 413, 421, 500, 503}
     if operation.get("security"):
@@ -98,6 +123,8 @@ def _statuses(operation: dict[str, Any], method: str, path: str) -> set[int]:
         statuses |= {404}
     if operation.get("parameters") or "requestBody" in operation:
         statuses |= {422}
+    if any(parameter["name"] in {IF_MATCH, "cycle"} for parameter in operation.get("parameters", ())):
+        statuses |= {412}
     if method not in _READS:
         statuses |= {409, 415}
     return statuses

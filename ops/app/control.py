@@ -3,9 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 
 from perennial.continual.errors import Refused
 from perennial.continual.records import Route
+from perennial.continual.route import ANY_ROUTE, ExpectedRoute
 from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
@@ -18,7 +20,7 @@ from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
-from perennial.ops.store.alerts import AlertState
+from perennial.ops.store.alerts import LAST_NUMBER, AlertState
 from perennial.ops.store.feedback import AdmittedSignal, AdmittedVerdict, add_signals, add_verdicts
 from perennial.ops.views.alerts import AlertView, EventView, alert_view, event_view
 from perennial.ops.views.health import (
@@ -31,6 +33,7 @@ from perennial.ops.views.health import (
     part_rows,
 )
 from perennial.ops.views.metrics import prometheus_text
+from perennial.ops.views.settings_in_force import SettingRow, settings_in_force
 
 __all__ = ["ServiceControl"]
 
@@ -47,13 +50,17 @@ class ServiceControl:
         self._readiness = Readiness()
         self._started = time.monotonic()
 
-    def promote(self, model: str, version: int, *, actor: str, reason: str) -> Route:
+    def promote(
+        self, model: str, version: int, *, actor: str, reason: str, expected: ExpectedRoute = ANY_ROUTE
+    ) -> Route:
         """See `LoopControl`."""
-        return promote_version(self._roster.parts, model, version, actor=actor, reason=reason)
+        return promote_version(self._roster.parts, model, version, actor=actor, reason=reason, expected=expected)
 
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Route:
+    def roll_back(
+        self, model: str, *, to: int | None, actor: str, reason: str, expected: ExpectedRoute = ANY_ROUTE
+    ) -> Route:
         """See `LoopControl`."""
-        return roll_back_version(self._roster.parts, model, to=to, actor=actor, reason=reason)
+        return roll_back_version(self._roster.parts, model, to=to, actor=actor, reason=reason, expected=expected)
 
     def retrain(self, model: str, *, actor: str) -> int | None:
         """See `LoopControl`."""
@@ -91,9 +98,9 @@ class ServiceControl:
         parts.workspace.model(model)
         return ReplyLibrary(parts.ledger, parts.workspace, model)
 
-    def alerts(self, model: str, *, state: AlertState | None, last: int) -> list[AlertView]:
+    def alerts(self, model: str, *, state: AlertState | None, last: int, before: int = LAST_NUMBER) -> list[AlertView]:
         """See `AlertDesk`."""
-        found = latest_alerts(self._roster.parts.workspace, model, state=state, last=last)
+        found = latest_alerts(self._roster.parts.workspace, model, state=state, last=last, before=before)
         return [alert_view(one) for one in found]
 
     def alert(self, model: str, number: int) -> AlertView:
@@ -105,9 +112,10 @@ class ServiceControl:
         parts = self._roster.parts
         return alert_view(judge_alert(parts.ledger, parts.workspace, model, number, state, actor=actor, note=note))
 
-    def news_events(self, model: str, *, last: int) -> list[EventView]:
+    def news_events(self, model: str, *, last: int, before: tuple[datetime, str] | None = None) -> list[EventView]:
         """See `AlertDesk`."""
-        return [event_view(row) for row in latest_events(self._roster.parts.workspace, model, last=last)]
+        found = latest_events(self._roster.parts.workspace, model, last=last, before=before)
+        return [event_view(row) for row in found]
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""
@@ -118,6 +126,10 @@ class ServiceControl:
         """See `Proposer`."""
         parts = self._roster.parts
         return ClassProposals(parts.ledger, parts.workspace, model)
+
+    def settings(self) -> tuple[SettingRow, ...]:
+        """See `LoopControl`."""
+        return settings_in_force(self._roster.parts.settings)
 
     def metrics(self) -> str:
         """See `LoopControl`."""

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from perennial.continual.drift.monitor import Level
-from perennial.continual.errors import Refused
+from perennial.continual.errors import Overtaken, Refused
 from perennial.continual.records import Split
+from perennial.continual.route import ExpectedRoute
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.tasks import room_of
 from perennial.exporters.timing import processor_name
@@ -65,7 +66,11 @@ class EngineUpkeep:
         if why := self._hindrance(champion):
             return f"version {choice.version} is faster and waits for an operator: {why}"
         reason = f"the same model as version {champion} in a faster engine, by measuring"
-        promote_version(self._parts, self._model, choice.version, actor=_ACTOR, reason=reason)
+        expected = ExpectedRoute(champion=champion)
+        try:
+            promote_version(self._parts, self._model, choice.version, actor=_ACTOR, reason=reason, expected=expected)
+        except Overtaken as exc:
+            return f"version {choice.version} is faster and waits for an operator: {exc}"
         logger.info("engine.chosen", extra={"model": self._model, "version": choice.version, "champion": champion})
         return f"version {choice.version} is version {champion} in a faster engine"
 

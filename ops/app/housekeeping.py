@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from perennial.ops.cycle.waiting import utc_now
+from perennial.ops.ledger.answers import KEPT
 from perennial.ops.making.retention import prune_runs
 from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficLog
@@ -35,6 +36,7 @@ class Housekeeping:
         now, keep = self._deletes_by(), timedelta(days=self._parts.settings.traffic.retention_days)
         ledger = self._parts.ledger
         ledger.forget_runs(now - _RUNS_KEPT)
+        ledger.forget_answers(now - KEPT)
         forgotten, history = ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT), 0
         while rows := forgotten.journal + forgotten.commands + forgotten.drift_reports:  # in steps: others write too
             history += rows

@@ -40,7 +40,7 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.feed = EventFeed()
+        self.feed = EventFeed(begins_after=time.time_ns() // 1_000_000)  # whoever follows meets no number twice
         leader = Leader(parts.ledger)
         ask = ServersInTurn(parts.controls).infer_engine
         kept_s = parts.settings.traffic.retention_days * _DAY_S

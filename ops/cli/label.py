@@ -1,6 +1,7 @@
-"""`label queue|submit|doubts|proposals|accept`."""
+"""`label queue|export|submit|doubts|proposals|accept`."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from perennial.ops.cli.console import (
 from perennial.ops.cli.new_labels import say_new_labels
 from perennial.ops.cli.prefixes import completed
 from perennial.ops.cli.session import model_session
+from perennial.ops.commands.exchange import Exchange
 
 if TYPE_CHECKING:
     from perennial.ops.commands.class_proposals import Proposed
@@ -66,6 +68,44 @@ def queue(
     if (accuracy := queue.accuracy) is not None:
         say(f"accuracy by the labels so far: {accuracy.accuracy:.1%} (95 %: {accuracy.low:.1%} to {accuracy.high:.1%})")
     say(f"label one: perennial label submit PREDICTION LABEL --model {model}; many: feedback import FILE.csv")
+
+
+@_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="a .json file that does not exist yet")],
+    to: Annotated[Exchange, typer.Option(help="whose format")] = Exchange.LABEL_STUDIO,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="most requests to write")] = 1_000,
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write the queue for Label Studio or Argilla; `feedback import` reads what they export.
+
+    For Label Studio FILE.xml beside it is the labelling interface, with the classes that the champion knows.
+    """
+    import json
+
+    from perennial.continual.errors import NotFound, Refused
+    from perennial.ops.commands.exchange import exported, labelling_config
+    from perennial.ops.commands.label_queue import LabelQueue
+
+    with model_session(config, model) as (parts, model):
+        if (route := parts.ledger.route(model)) is None:
+            raise NotFound(f"model {model} serves no version yet, so that no request waits for a label")
+        labels = parts.ledger.version(model, route.champion).labels
+        items = LabelQueue(parts.ledger, parts.workspace, model).open_items(limit)
+    beside = file.with_suffix(".xml")
+    written = [file, *([beside] if to is Exchange.LABEL_STUDIO else [])]
+    if there := [path for path in written if path.exists()]:
+        raise Refused(f"{there[0]} exists; name a file that does not")
+    if not items:
+        say(f"no request of {model} waits; `perennial label queue --model {model} --fill 100` chooses some")
+    if not dry_run:
+        tasks = exported(items, to, model=model)
+        file.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
+        if to is Exchange.LABEL_STUDIO:
+            beside.write_text(labelling_config(labels), encoding="utf-8")
+    print_json({"dry_run": dry_run, "requests": len(items), "files": written})
 
 
 @_app.command()

@@ -18,6 +18,7 @@ from perennial.ops.cli import (
     account,
     alerts,
     audit,
+    backup,
     config,
     demo,
     doctor,
@@ -98,6 +99,7 @@ reply.register(app)
 policy.register(app)
 schedule.register(app)
 audit.register(app)
+backup.register(app)
 config.register(app)
 opening.register(app)
 rollout.register(app)

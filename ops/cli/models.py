@@ -60,6 +60,9 @@ def show(version: int, model: ModelOption = "", config: ConfigOption = None) -> 
         print_json(version_details(parts.ledger.version(model, version)))
 
 
+_Expect = Annotated[
+    int | None, typer.Option(help="the champion that you have seen; nothing is done where another one answers by now")
+]
 _Reason = Annotated[str, typer.Option(help="why; goes to the audit log")]
 
 
@@ -68,19 +71,22 @@ def promote(
     version: int,
     model: ModelOption = "",
     reason: _Reason = "operator",
+    expect: _Expect = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a version champion; it is loaded and probed first where needed."""
-    from perennial.continual.route import pinned, promoted
+    from perennial.continual.route import ExpectedRoute, pinned, promoted
     from perennial.ops.commands.promotion import promote_version, resident_versions
 
+    seen = ExpectedRoute(champion=expect)
     with model_session(config, model, may_be_broken=True) as (parts, model):
         if dry_run:
             keep = resident_versions(parts.settings, model)
-            _preview(parts, model, version, lambda route: promoted(version, resident=keep)(pinned(version)(route)))
+            change = promoted(version, resident=keep)
+            _preview(parts, model, version, seen.only(lambda route: change(pinned(version)(route))))
             return
-        print_json(promote_version(parts, model, version, actor=actor(), reason=reason))
+        print_json(promote_version(parts, model, version, actor=actor(), reason=reason, expected=seen))
 
 
 def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any], Any]) -> None:
@@ -104,19 +110,21 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="version; default the previous champion")] = None,
     model: ModelOption = "",
     reason: _Reason = "operator",
+    expect: _Expect = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back; it is still loaded, so this takes milliseconds."""
-    from perennial.continual.route import pinned, rolled_back
+    from perennial.continual.route import ExpectedRoute, pinned, rolled_back
     from perennial.ops.commands.promotion import roll_back_version
 
+    seen = ExpectedRoute(champion=expect)
     with model_session(config, model, may_be_broken=True) as (parts, model):
         if dry_run:
             change = rolled_back(to=to)
-            _preview(parts, model, to, lambda route: change(route if to is None else pinned(to)(route)))
+            _preview(parts, model, to, seen.only(lambda route: change(route if to is None else pinned(to)(route))))
             return
-        print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason))
+        print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason, expected=seen))
 
 
 @_app.command()

@@ -27,6 +27,9 @@ _app = typer.Typer(
     help="The challenger on its way: show, approve, abort, promote, pause, resume.", no_args_is_help=True
 )
 _shadow = typer.Typer(help="A challenger on logged traffic.", no_args_is_help=True)
+_Cycle = Annotated[
+    int | None, typer.Option(help="the cycle that you have seen; nothing is done where another one is under way")
+]
 _Wait = Annotated[float, typer.Option(min=0, help="seconds to wait for the loop to act on it")]
 
 
@@ -81,26 +84,38 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
 
 @_app.command()
 def approve(
-    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "",
+    cycle: _Cycle = None,
+    dry_run: DryRunOption = False,
+    wait: _Wait = 10.0,
+    config: ConfigOption = None,
 ) -> None:
     """Let a challenger that waits for an operator go on."""
-    _command("approve", model, dry_run, wait, config)
+    _command("approve", model, dry_run, wait, config, cycle)
 
 
 @_app.command()
 def abort(
-    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 30.0, config: ConfigOption = None
+    model: ModelOption = "",
+    cycle: _Cycle = None,
+    dry_run: DryRunOption = False,
+    wait: _Wait = 30.0,
+    config: ConfigOption = None,
 ) -> None:
     """End the cycle under way; the champion goes on serving. In probation this rolls back."""
-    _command("abort", model, dry_run, wait, config)
+    _command("abort", model, dry_run, wait, config, cycle)
 
 
 @_app.command()
 def promote(
-    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "",
+    cycle: _Cycle = None,
+    dry_run: DryRunOption = False,
+    wait: _Wait = 10.0,
+    config: ConfigOption = None,
 ) -> None:
     """Send the loaded challenger straight to the championship."""
-    _command("promote", model, dry_run, wait, config)
+    _command("promote", model, dry_run, wait, config, cycle)
 
 
 @_app.command()
@@ -119,15 +134,16 @@ def resume(
     _command("resume", model, dry_run, wait, config)
 
 
-def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -> None:
+def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any, cycle: int | None = None) -> None:
     from perennial.continual.errors import Refused
-    from perennial.ops.commands.rollout import expected_effect, request_command
+    from perennial.ops.commands.rollout import check_under_way, expected_effect, request_command
 
     with model_session(config, model) as (parts, model):
         if dry_run:
+            check_under_way(parts.ledger, model, kind, cycle)
             print_json(known_facts(expected_effect(parts.ledger, model, kind)))
             return
-        request = request_command(parts.ledger, model, kind, actor())
+        request = request_command(parts.ledger, model, kind, actor(), cycle=cycle)
         number = int(request.command or 0)
         deadline = time.monotonic() + wait_s
         while (row := parts.ledger.command(number)).outcome is None and time.monotonic() < deadline:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from perennial.continual.errors import ConfigurationError, ParityFailed, PerennialError
 from perennial.continual.jobs.process import Progress
+from perennial.continual.route import ExpectedRoute
 from perennial.exporters.build import hardware_precisions
 from perennial.exporters.bundle import EngineKind, Manifest, Precision, read_manifest, verify_bundle
 from perennial.exporters.tasks import room_of
@@ -118,7 +119,8 @@ def choose_engine_of(
         break
     promote = promote and not taken_meanwhile(parts, model, champion)
     if made is not None and promote:
-        promote_version(parts, model, made, actor=actor, reason="the fastest engine here, by measuring")
+        why, expected = "the fastest engine here, by measuring", ExpectedRoute(champion=champion)
+        promote_version(parts, model, made, actor=actor, reason=why, expected=expected)
     before = read_manifest(parts.workspace.bundle(model, champion))
     return EngineChoice(
         model=model,

@@ -11,7 +11,7 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.events import Calibrated, calibrate
 from perennial.continual.preparation import admit_note
 from perennial.ops.ledger.ports import Audit
-from perennial.ops.store.alerts import Alert, Alerts, AlertState
+from perennial.ops.store.alerts import LAST_NUMBER, Alert, Alerts, AlertState
 from perennial.ops.store.headlines import EventRow, Headlines
 from perennial.ops.store.private_file import rehearsed
 from perennial.ops.store.workspace import Workspace
@@ -116,16 +116,25 @@ def calibrate_limit(
     )
 
 
-def latest_events(workspace: Workspace, model: str, *, last: int = 50) -> list[EventRow]:
-    """The latest events, the newest first."""
+def latest_events(
+    workspace: Workspace, model: str, *, last: int = 50, before: tuple[datetime, str] | None = None
+) -> list[EventRow]:
+    """The latest events, the newest first; with `before`, those behind the one of this opening and name."""
     with open_headlines(workspace, model) as headlines:
-        return headlines.events(now=datetime.now(UTC), last=last)
+        return headlines.events(now=datetime.now(UTC), last=last, before=before)
 
 
-def latest_alerts(workspace: Workspace, model: str, *, state: AlertState | None = None, last: int = 100) -> list[Alert]:
-    """The latest alerts, the newest first."""
+def latest_alerts(
+    workspace: Workspace,
+    model: str,
+    *,
+    state: AlertState | None = None,
+    last: int = 100,
+    before: int = LAST_NUMBER,
+) -> list[Alert]:
+    """The latest alerts, the newest first; with `before`, those of lower numbers."""
     with open_headlines(workspace, model) as headlines:
-        return Alerts(headlines.file).all(state=state, last=last)
+        return Alerts(headlines.file).all(state=state, last=last, before=before)
 
 
 def one_alert(workspace: Workspace, model: str, number: int) -> Alert:

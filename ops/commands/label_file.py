@@ -1,11 +1,13 @@
 """A file of labels: of answered predictions, or with texts of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import (
     LABEL,
     FileReading,
@@ -15,6 +17,7 @@ from perennial.continual.preparation import (
     refuse_rows,
 )
 from perennial.continual.records import Example
+from perennial.ops.commands.exchange import given_rows, read_exchange
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import Vocabulary
 from perennial.ops.store.feedback import GivenLabel, admit_given, known_labels
@@ -44,10 +47,14 @@ def read_label_file(
 ) -> LabelFile:
     """The rows of a file with `prediction_id,label` or `text,label`; both may have `at` and `key`.
 
+    An export of Label Studio or Argilla is read as well; what has no label there is passed over.
+
     Raises:
         DataError, DependencyUnreachable: the file cannot be read or lacks a column.
         RowsRefused: rows are wrong, and `skip_refused` is not given; it names each line.
     """
+    if (tasks := read_exchange(path)) is not None:
+        return _exchanged(tasks, path, ledger, model, skip_refused=skip_refused)
     table = read_table(path, _ROLES, reading)
     table.require(("prediction_id", "label"), ("text", "label"))
     known, now = known_labels(ledger, model), datetime.now(UTC)
@@ -61,6 +68,23 @@ def read_label_file(
     if not skip_refused:
         refuse_rows(table, bad)
     return LabelFile(rows=tuple(rows), refused=tuple(bad), unit=table.unit)
+
+
+def _exchanged(tasks: Sequence[Any], path: Path, ledger: Vocabulary, model: str, *, skip_refused: bool) -> LabelFile:
+    known, now, rows = known_labels(ledger, model), datetime.now(UTC), list[FeedbackRow | Example]()
+    bad: list[dict[str, object]] = []
+    for number, given in enumerate(given_rows(tasks), start=1):
+        try:
+            if isinstance(given, str):
+                raise DataError(given)  # noqa: TRY301  told like the others
+            if given is not None:
+                rows.append(admit_given(GivenLabel(**given), known=known, now=now))
+        except DataError as error:
+            bad.append({"row": number, "cause": str(error)})
+    if bad and not skip_refused:
+        told = "; ".join(f"task {row['row']}: {row['cause']}" for row in bad[:5])
+        raise RowsRefused(f"{path}: {len(bad)} of {len(tasks)} tasks are wrong: {told}", bad)
+    return LabelFile(rows=tuple(rows), refused=tuple(bad), unit="task")
 
 
 def _given(fields: Mapping[str, str]) -> GivenLabel:

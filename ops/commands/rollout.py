@@ -5,11 +5,11 @@ from typing import Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.cycle import decode
-from perennial.continual.errors import IllegalTransition, InputError, Refused
+from perennial.continual.errors import IllegalTransition, InputError, Overtaken, Refused
 from perennial.ops.ledger.ports import Commands, Cycles, State
 from perennial.ops.store.state import PAUSED
 
-__all__ = ["KINDS", "CommandEffect", "RolloutLedger", "expected_effect", "request_command"]
+__all__ = ["KINDS", "CommandEffect", "RolloutLedger", "check_under_way", "expected_effect", "request_command"]
 
 KINDS = ("abort", "approve", "pause", "promote", "resume")
 
@@ -63,12 +63,27 @@ def expected_effect(ledger: RolloutLedger, model: str, kind: str) -> CommandEffe
     return CommandEffect(cycle=row.id, now=cycle.state.value, then=after.state.value, commands=steps)
 
 
-def request_command(ledger: RolloutLedger, model: str, kind: str, actor: str) -> CommandEffect:
+def check_under_way(ledger: Cycles, model: str, kind: str, cycle: int | None) -> None:
+    """Return where no cycle is named, or the named one is under way.
+
+    Raises:
+        Overtaken: another one is, or none.
+    """
+    if cycle is not None and ((row := ledger.active_cycle(model)) is None or row.id != cycle):
+        now = "none" if row is None else f"cycle {row.id}"
+        raise Overtaken(f"{kind}: cycle {cycle} of {model} is not under way, {now} is; look at it first")
+
+
+def request_command(
+    ledger: RolloutLedger, model: str, kind: str, actor: str, *, cycle: int | None = None
+) -> CommandEffect:
     """Put a command into the inbox, for the cycle that is under way now and no later one; its number and its effect.
 
     Raises:
         InputError: there is no such command; Refused: it does not fit the present state.
+        Overtaken: `cycle` is named, and another one is under way.
     """
+    check_under_way(ledger, model, kind, cycle)
     effect = expected_effect(ledger, model, kind)
     args = {} if effect.cycle is None else {"cycle": effect.cycle}
     return replace(effect, command=ledger.request_command(model, kind, args, actor))

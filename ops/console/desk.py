@@ -16,6 +16,7 @@ from starlette.routing import Route as Path
 from perennial.continual.errors import DataError, NotFound, Refused
 from perennial.continual.preparation import shown
 from perennial.continual.records import Route
+from perennial.continual.route import ExpectedRoute
 from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.commands.reply_library import ReplyLibrary
@@ -39,11 +40,11 @@ Shown = Page | Done | Raw | Response
 class ConsoleControl(Protocol):
     """What the console needs of the running loop; see the API's `LoopControl`."""
 
-    def promote(self, model: str, version: int, *, actor: str, reason: str) -> Route:
+    def promote(self, model: str, version: int, *, actor: str, reason: str, expected: ExpectedRoute) -> Route:
         """Make a version champion."""
         ...
 
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Route:
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str, expected: ExpectedRoute) -> Route:
         """Put the previous champion back."""
         ...
 

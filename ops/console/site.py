@@ -41,6 +41,7 @@ __all__ = ["Console"]
 logger = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _ROOT = "/console"
+_STATUS = {"": 200, "over": 401}  # of the page to sign in, by what was wrong
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -102,10 +103,15 @@ class Console:
             if request.method in {"GET", "HEAD"} and scope["path"] != f"{_ROOT}/live":
                 asked = scope["path"] + (f"?{query}" if (query := scope["query_string"].decode("latin-1")) else "")
                 return self._guarded(RedirectResponse(to(f"{_ROOT}/sign-in", {"next": asked}), status_code=303))
-            return PlainTextResponse(detail, status_code=401)
-        back = {"back": scope["path"]} if request.method in {"GET", "HEAD"} else {"back": _back(request)}
+            if request.method in {"GET", "HEAD"}:
+                return PlainTextResponse(detail, status_code=401)
+        back = scope["path"] if request.method in {"GET", "HEAD"} else _back(request)
         try:
-            return self._respond(self._visit(request, {}), Page("error.html", {"detail": detail, **back}, status))
+            if status == 401:
+                page = self._sign_in({"next": back}, wrong="over")
+            else:
+                page = Page("error.html", {"detail": detail, "back": back}, status)
+            return self._respond(self._visit(request, {}), page)
         except Exception:  # a page that cannot tell of a fault must not hide it
             logger.exception("console.error_page_failed")
             return PlainTextResponse(detail, status_code=status)
@@ -204,9 +210,9 @@ class Console:
         token = form.get("token", "").strip()
         return hashed(token) if token and self._callers.with_token(token) is not None else None
 
-    def _sign_in(self, asked: Mapping[str, str], *, wrong: str = "") -> Shown:
+    def _sign_in(self, asked: Mapping[str, str], *, wrong: str = "") -> Page:
         facts = {"next": _own(asked.get("next", "")), "wrong": wrong, "accounts": self._settings.accounts}
-        return Page("sign_in.html", facts, 403 if wrong else 200)
+        return Page("sign_in.html", facts, _STATUS.get(wrong, 403))
 
     async def _live(self, request: Request) -> Response:
         if self.pulse.open >= self.pulse.most:

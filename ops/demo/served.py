@@ -141,9 +141,9 @@ class ServedLoop:
 
     def follow(self) -> None:
         """Read the events that are new."""
-        since = self.events[-1]["number"] if self.events else 0
+        after = self.events[-1]["number"] if self.events else 0
         try:
-            new = self.http.get("/v1/events", params={"since": since}).json()
+            new = self.http.get("/v1/events", params={"after": after, "limit": 1_000}).json()
         except (httpx.HTTPError, json.JSONDecodeError):
             return  # asked again at the next look
         for event in new:

@@ -85,9 +85,11 @@ class CommandStore(AuditStore):
         with self._read() as connection:
             return CommandRow(**self._command(connection, command_id))
 
-    def commands(self, model: str, limit: int | None = None) -> tuple[CommandRow, ...]:
-        """Return a model's commands, newest first."""
+    def commands(self, model: str, limit: int | None = None, *, before_id: int | None = None) -> tuple[CommandRow, ...]:
+        """Return a model's commands before `before_id`, newest first."""
         statement = select(_COMMAND).where(_COMMAND.c.model == model).order_by(_COMMAND.c.id.desc()).limit(limit)
+        if before_id is not None:
+            statement = statement.where(_COMMAND.c.id < before_id)
         with self._read() as connection:
             return tuple(CommandRow(**row) for row in connection.execute(statement).mappings())
 

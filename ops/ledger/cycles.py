@@ -95,9 +95,11 @@ class CycleStore(TombstoneStore):
         with self._read() as connection:
             return CycleRow(**self._cycle(connection, cycle_id))
 
-    def cycles(self, model: str, limit: int | None = None) -> tuple[CycleRow, ...]:
-        """Return a model's cycles, newest first."""
+    def cycles(self, model: str, limit: int | None = None, *, before_id: int | None = None) -> tuple[CycleRow, ...]:
+        """Return a model's cycles before `before_id`, newest first."""
         statement = select(_CYCLE).where(_CYCLE.c.model == model).order_by(_CYCLE.c.id.desc()).limit(limit)
+        if before_id is not None:
+            statement = statement.where(_CYCLE.c.id < before_id)
         with self._read() as connection:
             return tuple(CycleRow(**row) for row in connection.execute(statement).mappings())
 
@@ -150,10 +152,14 @@ class CycleStore(TombstoneStore):
             statement = insert(schema.drift_report).values(values).returning(schema.drift_report.c.id)
             return int(connection.execute(statement).scalar_one())
 
-    def drift_reports(self, model: str, limit: int | None = None, *, after_id: int = 0) -> tuple[DriftReportRow, ...]:
-        """Return a model's drift reports after `after_id`, newest first."""
+    def drift_reports(
+        self, model: str, limit: int | None = None, *, after_id: int = 0, before_id: int | None = None
+    ) -> tuple[DriftReportRow, ...]:
+        """Return a model's drift reports after `after_id` and before `before_id`, newest first."""
         table = schema.drift_report
         statement = select(table).where(table.c.model == model, table.c.id > after_id)
+        if before_id is not None:
+            statement = statement.where(table.c.id < before_id)
         statement = statement.order_by(table.c.id.desc()).limit(limit)
         with self._read() as connection:
             return tuple(DriftReportRow(**row) for row in connection.execute(statement).mappings())

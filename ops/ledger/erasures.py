@@ -163,6 +163,7 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
                 past = schema.feedback_history
                 connection.execute(delete(past).where(past.c.model == model, past.c.prediction_id.in_(part)))
             self._scrub(connection, model, ids)
+            connection.execute(delete(schema.answer))  # kept for those who ask again, and any may quote a person
             self._bury(connection, model, erased_at or self._clock(), key=key, predictions=ids)
             detail: dict[str, Any] = {"key_digest": key_digest(self._salt(connection), key)}
             detail |= {"feedback": receipt.feedback}

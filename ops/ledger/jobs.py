@@ -143,9 +143,11 @@ class JobStore(Store):
             facts = {"finished_at": self._clock(), "outcome": outcome, "note": note}
             return connection.execute(statement.values(facts)).rowcount == 1
 
-    def job_runs(self, name: str, limit: int | None = None) -> tuple[JobRunRow, ...]:
-        """Return a job's runs, newest slot first."""
-        statement = select(_RUN).where(_RUN.c.job == name).order_by(_RUN.c.due.desc(), _RUN.c.id.desc()).limit(limit)
+    def job_runs(self, name: str, limit: int | None = None, *, before_id: int | None = None) -> tuple[JobRunRow, ...]:
+        """Return a job's runs before `before_id`, the one that was taken last first."""
+        statement = select(_RUN).where(_RUN.c.job == name).order_by(_RUN.c.id.desc()).limit(limit)
+        if before_id is not None:
+            statement = statement.where(_RUN.c.id < before_id)
         with self._read() as connection:
             return tuple(_run(row) for row in connection.execute(statement).mappings())
 

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.ops.ledger.accounts import AccountStore
+from perennial.ops.ledger.answers import AnswerStore
 from perennial.ops.ledger.buffers import BufferStore
 from perennial.ops.ledger.commands import CommandStore
 from perennial.ops.ledger.cycles import CycleStore
@@ -27,10 +28,11 @@ from perennial.ops.ledger.pruning import PruningStore
 from perennial.ops.ledger.store import BUSY_S, WRITE, translated, utc_now
 from perennial.ops.ledger.versions import VersionStore
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "engine_of"]
 
 
 class Ledger(
+    AnswerStore,
     VersionStore,
     FeedbackStore,
     ExampleStore,
@@ -58,7 +60,9 @@ class Ledger(
             ConfigurationError: the URL is wrong, or a newer release wrote the database.
             DependencyUnreachable: the database cannot be reached, or psycopg is missing.
         """
-        engine = _engine(_checked(url))
+        engine = engine_of(url)
+        if engine.dialect.name == "sqlite":
+            Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
         ledger = cls(engine, clock=clock)
         try:
             with translated(ledger.url):
@@ -86,6 +90,15 @@ class Ledger(
         self.close()
 
 
+def engine_of(url: str) -> Engine:
+    """The way to a ledger's database, as it lies there.
+
+    Raises:
+        ConfigurationError: the URL is wrong. DependencyUnreachable: psycopg is missing.
+    """
+    return _engine(_checked(url))
+
+
 def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -106,7 +119,6 @@ def _checked(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

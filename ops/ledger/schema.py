@@ -31,6 +31,7 @@ __all__ = [
     "access_token",
     "account",
     "account_role",
+    "answer",
     "audit_entry",
     "audit_head",
     "buffer",
@@ -60,7 +61,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0006"
+REVISION = "0007"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -451,6 +452,19 @@ Index(
     command.c.id,
     postgresql_where=text("finished_at IS NULL"),
     sqlite_where=text("finished_at IS NULL"),
+)
+
+answer = Table(
+    "answer",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("request", String, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("claimed_at", UtcTime, nullable=False),
+    Column("status", Integer),
+    Column("headers", JSON),
+    Column("body", Text),
+    Index("ix_answer_claimed_at", "claimed_at"),
 )
 
 lease = Table(

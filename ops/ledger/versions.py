@@ -100,9 +100,11 @@ class VersionStore(AuditStore):
                 connection.execute(update(table).where(wrong).values(state_at=now))
         return tuple(versions)
 
-    def versions(self, model: str) -> tuple[VersionRow, ...]:
-        """Return every version of a model, oldest first."""
-        statement = select(schema.version).where(schema.version.c.model == model).order_by(schema.version.c.version)
+    def versions(self, model: str, limit: int | None = None, *, after: int = 0) -> tuple[VersionRow, ...]:
+        """Return every version of a model after one, oldest first."""
+        number = schema.version.c.version
+        statement = select(schema.version).where(schema.version.c.model == model, number > after).order_by(number)
+        statement = statement.limit(limit)
         with self._read() as connection:
             return tuple(_version_row(row) for row in connection.execute(statement).mappings())
 

@@ -13,9 +13,10 @@ from perennial.continual.events import Opinionated, RiskFacts, RiskModel, Sighti
 from perennial.ops.store.headline_tables import keep_setting
 from perennial.ops.store.private_file import PrivateFile, moment, stamp
 
-__all__ = ["RISK", "Alert", "AlertState", "Alerts", "Evidence", "raise_alerts", "standing_alert"]
+__all__ = ["LAST_NUMBER", "RISK", "Alert", "AlertState", "Alerts", "Evidence", "raise_alerts", "standing_alert"]
 
 RISK = "risk"  # the rule's name of alerts that the risk score raised
+LAST_NUMBER = 2**63 - 1  # of the file's rows
 _LOOKED_AT = 500  # headlines, for rules
 _COLUMNS = "number, rule, subject, at, risk, facts, evidence, state, judged_at, judged_by, note"
 
@@ -62,13 +63,15 @@ class Alerts:
     def __init__(self, file: PrivateFile) -> None:
         self._file = file
 
-    def all(self, *, state: AlertState | None = None, after: int = 0, last: int = 100) -> list[Alert]:
-        """The latest alerts of a state, or of any, the newest first."""
+    def all(
+        self, *, state: AlertState | None = None, after: int = 0, before: int = LAST_NUMBER, last: int = 100
+    ) -> list[Alert]:
+        """The latest alerts of a state, or of any, whose number lies between the two, the newest first."""
         where, values = ("AND state = ?", (state.value,)) if state is not None else ("", ())
         with self._file.reading(create=True) as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM alert WHERE number > ? {where} ORDER BY number DESC LIMIT ?",
-                (after, *values, last),
+                f"SELECT {_COLUMNS} FROM alert WHERE number > ? AND number < ? {where} ORDER BY number DESC LIMIT ?",
+                (after, before, *values, last),
             ).fetchall()
             return [_alert(connection, row) for row in rows]
 

@@ -21,16 +21,16 @@ class LoopEvent:
 
 
 class EventFeed:
-    """The latest events of this process; thread-safe."""
+    """The latest events of this process, numbered from `begins_after` on; thread-safe."""
 
-    def __init__(self, keep: int = 2_000) -> None:
+    def __init__(self, keep: int = 2_000, *, begins_after: int = 0) -> None:
         self._kept: deque[LoopEvent] = deque(maxlen=keep)
         self._lock = threading.Lock()
-        self._count = 0
+        self._count = begins_after
 
     @property
     def last(self) -> int:
-        """The number of the latest event; 0 before the first."""
+        """The number of the latest event."""
         return self._count
 
     def record(self, model: str, name: str, **facts: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.events import Event, EventWatch, Item, Phase, Sighting, WatchPlan, tokens_of, words_of
-from perennial.ops.store.alerts import raise_alerts, standing_alert
+from perennial.ops.store.alerts import LAST_NUMBER, raise_alerts, standing_alert
 from perennial.ops.store.headline_tables import HEADLINE_TABLES, keep_setting, plan_parts, read_plan, setting
 from perennial.ops.store.private_file import PrivateFile, moment, stamp
 
@@ -118,11 +118,18 @@ class Headlines:
         with self.file.reading(create=True) as connection:
             return _items(connection, last=last)
 
-    def events(self, *, now: datetime, last: int = 50, headlines: int = 5) -> list[EventRow]:
-        """The latest events, the newest first."""
+    def events(
+        self, *, now: datetime, last: int = 50, headlines: int = 5, before: tuple[datetime, str] | None = None
+    ) -> list[EventRow]:
+        """The latest events, the newest first; with `before`, those behind the one of this opening and name."""
+        opened, name = (LAST_NUMBER, "") if before is None else (stamp(before[0]), before[1])
         with self.file.reading(create=True) as connection:
             quiet = read_plan(connection).events.quiet
-            rows = connection.execute("SELECT record FROM event ORDER BY opened_at DESC, name LIMIT ?", (last,))
+            rows = connection.execute(
+                "SELECT record FROM event WHERE opened_at < ? OR (opened_at = ? AND name > ?) "
+                "ORDER BY opened_at DESC, name LIMIT ?",
+                (opened, opened, name, last),
+            )
             found = [Event.from_record(json.loads(record)) for (record,) in rows.fetchall()]
             return [
                 EventRow(

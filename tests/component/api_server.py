@@ -134,4 +134,5 @@ def _all_of(connection: socket.socket) -> bytes:
 def concrete_path(path: str) -> str:
     """A documented path for the model that is there."""
     named = {"model": "intent", "kind": "pause", "label": "card", "number": "1"}
+    named |= {"version": "1", "cycle": "1"}
     return re.sub(r"{(\w+)}", lambda found: named.get(found[1], "nobody"), path)

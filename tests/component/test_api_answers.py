@@ -17,7 +17,15 @@ from tests.unit.deploy.queries import is_of_triton, series_asked, series_told
 pytestmark = pytest.mark.component
 
 _ESTIMATE = {"value": 0.9, "low": 0.8, "high": 0.95, "rows": 300, "assumption": "labels came by chance", "contested": 1}
-_OPEN = {"facts", "detail", "metrics", "lineage"}  # what these hold depends on who wrote them
+_OPEN = {
+    "args",
+    "detail",
+    "facts",
+    "lineage",
+    "metrics",
+    "trigger",
+    "value",
+}  # what these hold depends on who wrote them
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,16 @@ def test_who_is_not_signed_in_is_led_to_the_place_for_it_and_back(browse: Opener
     assert copied.status_code == 303  # a copy of the cookie is of no use either
 
 
+def test_a_form_of_a_session_that_is_over_leads_back_to_its_page(browse: Opener, closed_site: RunningApi) -> None:
+    page = f"{closed_site.url}/console/models/intent"
+    headers = {"Accept": "text/html", "Origin": closed_site.url, "Referer": page}
+    told = browse(closed_site).client.post("/console/models/intent/retrain", headers=headers, data={"reason": "x"})
+    assert told.status_code == 401
+    assert 'name="next" value="/console/models/intent"' in told.text
+    assert "this tab keeps what you typed" in told.text
+    assert "data-refused" in told.text
+
+
 @pytest.mark.parametrize(
     "way", ["https://evil.example/", "//evil.example", "/console/../v1", "/console//evil", "\\evil"]
 )

@@ -227,6 +227,35 @@ def test_a_form_is_sent_once_while_the_server_works_on_it(browser: Browser, site
     page.close()
 
 
+def test_what_was_typed_is_there_again_after_a_form_was_refused(browser: Browser, site: RunningApi) -> None:
+    screen = Screen(browser, site, locale="en-US", width=1280)
+    screen.go(_BASE)
+    form = screen.page.locator("form[action$='/rollback']")
+    form.locator("[name=champion]").evaluate("field => { field.value = '1'; }")  # as of a page that grew old
+    form.locator("[name=reason]").fill("customers complain since noon")
+    form.locator("button").click()
+    screen.page.wait_for_selector("[data-refused]")
+    screen.page.locator("main a").first.click()
+    reason = "form[action$='/rollback'] [name=reason]"
+    screen.page.wait_for_function(f"document.querySelector(\"{reason}\")?.value === 'customers complain since noon'")
+    screen.go(_BASE)
+    assert screen.page.locator(reason).input_value() == "", "it is given back once"
+    screen.page.close()
+
+
+def test_the_page_of_the_api_works_and_loads_nothing_from_elsewhere(
+    browser: Browser, site: RunningApi, tmp_path: Path
+) -> None:
+    screen = Screen(browser, site, locale="en-US", width=1280)
+    screen.go("/docs")
+    screen.page.wait_for_selector(".opblock")
+    assert screen.page.locator(".opblock").count() > 40
+    assert (screen.said, screen.elsewhere) == ([], [])
+    kept = Path(os.environ.get("PERENNIAL_PICTURES", tmp_path)) / "api.png"
+    assert len(screen.page.screenshot(path=kept)) > 5_000
+    screen.page.close()
+
+
 def test_a_page_in_the_background_holds_no_connection(browser: Browser, site: RunningApi) -> None:
     page = browser.new_page(base_url=site.url)
     asked: list[str] = []

@@ -26,6 +26,7 @@ _API = [
     ("POST", f"/v1/models/{MODEL}/retrain", {"reason": "x"}),
     ("POST", f"/v1/models/{MODEL}/commands/pause", {"reason": "x"}),
     ("POST", f"/v1/models/{MODEL}/commands/retrain", {"reason": "x"}),
+    ("POST", f"/v1/jobs/watch:{MODEL}/runs", {}),
     ("POST", f"/v1/models/{MODEL}/labels/queue", {"limit": 5}),
     ("POST", f"/v1/models/{MODEL}/proposals/1", {"label": "planted"}),
     ("PUT", f"/v1/models/{MODEL}/descriptions/card_issue", {"text": "x"}),

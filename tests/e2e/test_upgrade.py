@@ -5,6 +5,7 @@ state no format, and its bundles have the first manifest. Version 1 was trained 
 Version 2 came from a cycle that learnt a fourth, `fees`, from labels of answered requests; it is the champion.
 """
 
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.ledger import Ledger
+from perennial.ops.settings import load_settings
 from perennial.ops.store.state import WATCH
 from perennial.ops.traffic import TrafficLog
 from tests.component.databases import BACKENDS, OldLedger, empty_url
@@ -85,10 +88,29 @@ def check_rows(ledger: Ledger, rows: dict[str, list[dict[str, Any]]]) -> None:
     assert ledger.verify_audit().intact
 
 
+def lose_and_restore(upgraded: Upgraded) -> None:
+    """An upgrade with its backup, and then a disaster: everything but the settings is gone, the database too."""
+    made = upgraded.made
+    backup = made.folder / "backups" / "one"
+    assert made.here("upgrade", "--dry-run")["would_change"]["schema"] == "0002"
+    assert made.here("upgrade", "--backup", str(backup))["done"]
+    settings = load_settings(made.config)
+    shutil.rmtree(settings.state)
+    shutil.rmtree(settings.repository)
+    if not settings.ledger_address.startswith("sqlite"):
+        engine = create_engine(
+            settings.ledger_address.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool
+        )
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    assert made.here("restore", str(backup))["restored"]["schema"] == "0002"
+
+
 def test_a_workspace_of_the_first_formats_serves_and_goes_on(
     upgraded: Upgraded, request: pytest.FixtureRequest
 ) -> None:
     made, rows = upgraded.made, upgraded.rows
+    lose_and_restore(upgraded)
     assert [v["version"] for v in made.cli("model", "list", "--json")] == [1, 2]
     ledger = open_parts(made.config).ledger
     request.addfinalizer(ledger.close)

@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.ops.api.auth import Needs, NeedsSomewhere
+from perennial.ops.api.paging import NamePage
 from perennial.ops.commands.accounts import AccountView, NewToken, add_token, set_account
 from perennial.ops.ledger import Ledger
 from perennial.ops.safety.roles import Caller, Role
@@ -52,8 +53,9 @@ def add_accounts(api: FastAPI, ledger: Ledger) -> None:
         return Who(name=caller.name, roles={model: role.word for model, role in caller.roles.items()})
 
     @api.get("/v1/accounts", dependencies=[Depends(_admin)])
-    def accounts() -> list[AccountView]:
-        return [AccountView.of(row) for row in ledger.accounts()]
+    def accounts(page: Annotated[NamePage, Depends()]) -> list[AccountView]:
+        """Every account, by name."""
+        return [AccountView.of(row) for row in page.of(ledger.accounts(), lambda row: row.name)]
 
     @api.put("/v1/accounts/{account}")
     def put_account(account: _Name, body: AccountBody, actor: Annotated[str, Depends(_admin)]) -> AccountView:

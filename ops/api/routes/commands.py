@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.continual.preparation.entrance import NOTE_CHARACTERS, admit_note
 from perennial.continual.records import Route
+from perennial.continual.route import ExpectedRoute
 from perennial.ops.api.auth import operator
+from perennial.ops.api.conditions import IfMatch, etag_of, expected_route
 from perennial.ops.api.models import check_known
 from perennial.ops.commands.rollout import CommandEffect, request_command
 from perennial.ops.ledger import Conflict, Ledger
@@ -18,17 +20,21 @@ __all__ = ["CommandControl", "Retraining", "RollbackBody", "VersionBody", "add_c
 _LAST_VERSION = 2**31 - 1  # of the ledger's column
 _Version = Annotated[int, Field(strict=True, ge=1, le=_LAST_VERSION)]
 _Reason = Annotated[str, Field(min_length=1, max_length=NOTE_CHARACTERS)]
+_Cycle = Annotated[
+    int | None,
+    Query(ge=1, lt=2**31, description="the cycle that you have seen; where another is under way, nothing is asked"),
+]
 _Kind = Literal["approve", "promote", "abort", "pause", "resume"]
 
 
 class CommandControl(Protocol):
     """What the commands need of the running loop."""
 
-    def promote(self, model: str, version: int, *, actor: str, reason: str) -> Route:
+    def promote(self, model: str, version: int, *, actor: str, reason: str, expected: ExpectedRoute) -> Route:
         """Make a version champion; it is loaded first where needed."""
         ...
 
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Route:
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str, expected: ExpectedRoute) -> Route:
         """Put the previous champion back."""
         ...
 
@@ -42,16 +48,18 @@ class _Body(BaseModel):
 
 
 class VersionBody(_Body):
-    """Which version, and why."""
+    """Which version, and why. Where another champion than the expected one answers by now, nothing is done (412)."""
 
     version: _Version
+    expected: _Version | None = Field(None, description="the champion that you have seen")
     reason: _Reason = "operator"
 
 
 class RollbackBody(_Body):
-    """Where to, and why."""
+    """Where to, and why. Where another champion than the expected one answers by now, nothing is done (412)."""
 
-    to: _Version | None = None
+    to: _Version | None = Field(None, description="without it, the champion before this one")
+    expected: _Version | None = Field(None, description="the champion that you have seen")
     reason: _Reason = "operator"
 
 
@@ -66,17 +74,34 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
     """Add the routes: only an operator may use them."""
 
     @api.post("/v1/models/{model}/promote")
-    def promote(model: str, body: VersionBody, actor: Annotated[str, Depends(operator)]) -> Route:
+    def promote(
+        model: str,
+        body: VersionBody,
+        actor: Annotated[str, Depends(operator)],
+        response: Response,
+        if_match: IfMatch = None,
+    ) -> Route:
+        """Make a version champion; it is loaded first where needed."""
         check_known(ledger, model)
-        return control.promote(model, body.version, actor=actor, reason=admit_note(body.reason))
+        seen, reason = expected_route(if_match, body.expected), admit_note(body.reason)
+        return _told(response, control.promote(model, body.version, actor=actor, reason=reason, expected=seen))
 
     @api.post("/v1/models/{model}/rollback")
-    def rollback(model: str, body: RollbackBody, actor: Annotated[str, Depends(operator)]) -> Route:
+    def rollback(
+        model: str,
+        body: RollbackBody,
+        actor: Annotated[str, Depends(operator)],
+        response: Response,
+        if_match: IfMatch = None,
+    ) -> Route:
+        """Put the previous champion back. Name what you have seen: sent twice, it leads there and back again."""
         check_known(ledger, model)
-        return control.roll_back(model, to=body.to, actor=actor, reason=admit_note(body.reason))
+        seen, reason = expected_route(if_match, body.expected), admit_note(body.reason)
+        return _told(response, control.roll_back(model, to=body.to, actor=actor, reason=reason, expected=seen))
 
     @api.post("/v1/models/{model}/retrain", status_code=202)
     def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> Retraining:
+        """Open a cycle."""
         check_known(ledger, model)
         cycle = control.retrain(model, actor=actor)
         if cycle is None:
@@ -84,6 +109,15 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
         return Retraining(cycle=cycle)
 
     @api.post("/v1/models/{model}/commands/{kind}", status_code=202, response_model_exclude_none=True)
-    def command(model: str, kind: _Kind, actor: Annotated[str, Depends(operator)]) -> CommandEffect:
+    def command(
+        model: str, kind: _Kind, actor: Annotated[str, Depends(operator)], cycle: _Cycle = None
+    ) -> CommandEffect:
+        """Ask the loop for something; `GET .../inbox/{number}` tells what became of it."""
         check_known(ledger, model)
-        return request_command(ledger, model, kind, actor)
+        return request_command(ledger, model, kind, actor, cycle=cycle)
+
+
+def _told(response: Response, route: Route) -> Route:
+    """The route, with the tag that the next change may name."""
+    response.headers["ETag"] = etag_of(route)
+    return route

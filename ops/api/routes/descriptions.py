@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from perennial.ops.api.auth import operator, viewer
+from perennial.ops.api.paging import NamePage
 from perennial.ops.commands.described_classes import (
     Described,
     DescribedClass,
@@ -34,8 +35,8 @@ def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
     """Add the routes: a viewer may read, an operator may write."""
 
     @api.get("/v1/models/{model}/descriptions", dependencies=[Depends(viewer)])
-    def descriptions(model: str) -> list[DescribedClass]:
-        return described_classes(ledger, model)
+    def descriptions(model: str, page: Annotated[NamePage, Depends()]) -> list[DescribedClass]:
+        return page.of(described_classes(ledger, model), lambda row: row.label)
 
     @api.put("/v1/models/{model}/descriptions/{label}")
     def put(model: str, label: _Label, body: DescriptionBody, actor: Annotated[str, Depends(operator)]) -> Described:

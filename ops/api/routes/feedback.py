@@ -26,7 +26,18 @@ from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.safety.roles import Caller, Role
 from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
 
-__all__ = ["Feedback", "Kept", "Label", "Misshapen", "add_feedback", "admitted", "apart", "kept_or_refused", "optional"]
+__all__ = [
+    "Feedback",
+    "Kept",
+    "Label",
+    "Misshapen",
+    "add_feedback",
+    "admitted",
+    "apart",
+    "cause_of",
+    "kept_or_refused",
+    "optional",
+]
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -62,9 +73,12 @@ def apart(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except ValidationError as error:
-        return Misshapen(
-            "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'row')}: {e['msg']}" for e in error.errors()[:5])
-        )
+        return Misshapen(cause_of(error))
+
+
+def cause_of(error: ValidationError) -> str:
+    """Why a row has not the right shape; what stood there is not quoted."""
+    return "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'row')}: {e['msg']}" for e in error.errors()[:5])
 
 
 class Feedback(BaseModel):

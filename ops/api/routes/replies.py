@@ -6,6 +6,7 @@ from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.ops.api.auth import operator, viewer
+from perennial.ops.api.paging import NamePage
 from perennial.ops.commands.reply_library import Changed, ReplyLibrary, ReplyView, SendingView, read_replies
 
 __all__ = ["Librarian", "NewReply", "ReplyChange", "add_replies"]
@@ -48,9 +49,13 @@ def add_replies(api: FastAPI, librarian: Librarian) -> None:
 
     @api.get("/v1/models/{model}/replies", dependencies=[Depends(viewer)])
     def replies(
-        model: str, state: Annotated[str, Query()] = "", intent: Annotated[str, Query()] = ""
+        model: str,
+        page: Annotated[NamePage, Depends()],
+        state: Annotated[str, Query()] = "",
+        intent: Annotated[str, Query()] = "",
     ) -> list[ReplyView]:
-        return librarian.reply_library(model).listed(state=state, intent=intent)
+        listed = librarian.reply_library(model).listed(state=state, intent=intent)
+        return page.of(listed, lambda reply: f"{reply.id}#{reply.version:012}")  # an id may have two versions in a list
 
     @api.post("/v1/models/{model}/replies")
     def add(model: str, body: NewReply, actor: Annotated[str, Depends(operator)]) -> Changed:

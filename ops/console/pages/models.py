@@ -5,6 +5,7 @@ from typing import Any
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation.entrance import admit_note
+from perennial.continual.route import ExpectedRoute
 from perennial.ops.commands.rollout import request_command
 from perennial.ops.console.desk import Desk, Shown, to
 from perennial.ops.console.paging import paged
@@ -56,6 +57,7 @@ def _add_pages(desk: Desk) -> None:
             "figures": _flat(row.metrics),
             "quality": version_quality(desk.ledger, desk.workspace, model, version),
             "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
+            "champion": None if route is None else route.champion,
             "numbers": numbers,
             "other": other,
             "other_figures": {} if other is None else _flat(other.metrics),
@@ -73,13 +75,15 @@ def _add_pages(desk: Desk) -> None:
 def _add_forms(desk: Desk) -> None:
     @desk.form("/console/models/{model}/promote", needs="operator")
     def promote(visit: Visit, model: str) -> Shown:
-        desk.control.promote(model, _version(visit), actor=visit.acting, reason=_reason(visit))
+        version, reason, seen = _version(visit), _reason(visit), _seen(visit)
+        desk.control.promote(model, version, actor=visit.acting, reason=reason, expected=seen)
         return Done(to=f"/console/models/{model}", told="promoted")
 
     @desk.form("/console/models/{model}/rollback", needs="operator")
     def roll_back(visit: Visit, model: str) -> Shown:
         """To the version that the button named: sent twice, it must not lead back to the one that was left."""
-        desk.control.roll_back(model, to=_version(visit), actor=visit.acting, reason=_reason(visit))
+        version, reason, seen = _version(visit), _reason(visit), _seen(visit)
+        desk.control.roll_back(model, to=version, actor=visit.acting, reason=reason, expected=seen)
         return Done(to=f"/console/models/{model}", told="rolled_back")
 
     @desk.form("/console/models/{model}/retrain", needs="operator")
@@ -118,6 +122,11 @@ def _version(visit: Visit) -> int:
     if version is None:
         raise DataError(f"version is {visit.form.get('version', '')[:20]!r}; choose one of the list")
     return version
+
+
+def _seen(visit: Visit) -> ExpectedRoute:
+    """The champion that the page showed."""
+    return ExpectedRoute(champion=visit.given_number("champion", digits=9))
 
 
 def _check_shown(visit: Visit, cycle: int | None) -> None:

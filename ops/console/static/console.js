@@ -101,12 +101,37 @@
     });
   }
 
+  // What was typed outlives a form that was refused, because somebody was first or the session was over: this tab keeps
+  // it until the page that the form stands on is there again. Secrets are not kept.
+  const KEPT = "perennial-typed";
+  const fields = (form) => [...form.elements].filter((field) => field.name && field.matches("input:not([type=hidden]), textarea"));
+  const keep = (form) => {
+    if (form.querySelector("input[type=password]")) return;
+    const typed = Object.fromEntries(fields(form).filter((field) => field.value).map((field) => [field.name, field.value]));
+    try { sessionStorage.setItem(KEPT, JSON.stringify({ action: form.getAttribute("action"), typed, refused: false })); } catch { /* full, or forbidden */ }
+  };
+  const giveBack = () => {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+    const refused = document.querySelector("[data-refused]");
+    if (!kept || (!refused && document.querySelector("input[type=password]"))) return; // the way back leads through signing in
+    if (refused) {
+      sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, refused: true }));
+      return;
+    }
+    sessionStorage.removeItem(KEPT);
+    const form = kept.refused && [...document.forms].find((each) => each.getAttribute("action") === kept.action);
+    if (!form) return;
+    for (const field of fields(form)) if (!field.value && kept.typed[field.name]) field.value = kept.typed[field.name];
+  };
+  try { giveBack(); } catch { /* a browser that keeps nothing */ }
+
   // What was sent is not sent again by a second click while the server works on it.
   const sent = new WeakSet();
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;
     if (sent.has(event.target)) event.preventDefault();
     sent.add(event.target);
+    keep(event.target);
   });
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) for (const form of document.forms) sent.delete(form);

@@ -46,6 +46,7 @@ CHINESE: Mapping[str, str] = {
     "sign.out": "退出",
     "sign.how": "请输入本服务器的令牌。操作员可用以下命令生成：",
     "sign.token": "令牌",
+    "sign.wrong.over": "登录已失效，操作未执行。请重新登录：本标签页会保留您输入的内容。",
     "sign.wrong.token": "这不是本服务器的令牌。",
     "sign.wrong.name": "用户名与密码不匹配，或帐户已停用。",
     "sign.wrong.wait": "该用户名的错误密码过多，请半分钟后再试。",

@@ -46,6 +46,7 @@ ENGLISH: Mapping[str, str] = {
     "sign.out": "Sign out",
     "sign.how": "Give a token of this server. An operator makes one with",
     "sign.token": "Token",
+    "sign.wrong.over": "You are signed in no more, so nothing was done. Sign in: this tab keeps what you typed.",
     "sign.wrong.token": "This is no token of this server.",
     "sign.wrong.name": "Name and password do not belong together, or the account is blocked.",
     "sign.wrong.wait": "Too many wrong passwords were given for this name. Wait half a minute.",

@@ -56,6 +56,7 @@ class Servers:
     refusals: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     pauses_s: list[float] = field(default_factory=list)
+    drips_s: float = 0.0  # between two bytes of an answer over HTTP
     came: list[dict[str, str]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
 
@@ -103,7 +104,13 @@ def running() -> Iterator[Servers]:
             self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            parts = [body[start : start + 1] for start in range(len(body))] if servers.drips_s else [body]
+            try:
+                for part in parts:
+                    self.wfile.write(part)
+                    time.sleep(servers.drips_s)
+            except OSError:
+                """Nobody listens any more."""
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -231,6 +238,17 @@ def test_a_server_that_is_silent_is_left_when_the_time_is_over(ask: Callable[...
     servers.pauses_s += [0.6]
     with pytest.raises(TooLate, match="no answer came in time"):
         ask("predict", "my card", timeout_s=0.3)
+
+
+def test_an_answer_that_comes_drop_by_drop_is_left_when_the_time_is_over(
+    ask: Callable[..., Any], servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in good time, and the answer does not."""
+    monkeypatch.setattr(servers, "drips_s", 0.02)
+    began = time.monotonic()
+    with pytest.raises(TooLate, match="no answer came in time"):
+        ask("feedback", [Label(label="x", text="y")], timeout_s=0.3)
+    assert time.monotonic() - began < 1.0
 
 
 def test_the_callers_trace_is_passed_on_and_nothing_else(ask: Callable[..., Any], servers: Servers) -> None:

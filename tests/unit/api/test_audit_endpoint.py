@@ -14,7 +14,7 @@ from perennial.ops.store.event_feed import EventFeed
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])
-def test_no_more_entries_are_read_than_were_asked_for(tmp_path: Path, limit: int) -> None:
+def test_no_more_entries_are_read_than_a_page_needs(tmp_path: Path, limit: int) -> None:
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         ledger.register_model("intent", {})
         entries = [ledger.audit("ann", "tick", "intent", {"number": number}).seq for number in range(20)]
@@ -28,4 +28,4 @@ def test_no_more_entries_are_read_than_were_asked_for(tmp_path: Path, limit: int
         client = TestClient(create_api(ledger, None, EventFeed(), ApiSettings()), base_url="http://localhost")  # type: ignore[arg-type]
         rows = client.get(f"/v1/audit?limit={limit}").json()
         assert [row["seq"] for row in rows] == entries[-limit:]
-        assert [limit in values for values in read] == [True]
+        assert [limit + 1 in values for values in read] == [True], "one more tells whether another page follows"

@@ -17,10 +17,21 @@ def attempts(clock: Clock, timeout_s: float = 10.0, **retry: float) -> Attempts:
     return Attempts(Retry(**retry), timeout_s, clock)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("hint", [0.0, 0.2, 3.0])
-def test_the_servers_hint_is_the_least_that_is_waited(hint: float) -> None:
+@pytest.mark.parametrize(("hint", "least"), [(0.0, 0.02), (0.2, 0.2), (3.0, 3.0)])
+def test_the_servers_hint_is_the_least_that_is_waited(hint: float, least: float) -> None:
     pause = attempts(Clock()).pause_after(Overloaded("busy", hint))
-    assert hint <= pause <= 1.25 * hint
+    assert least <= pause <= 1.25 * least
+
+
+def test_a_call_tries_again_for_as_long_as_it_has_time() -> None:
+    clock = Clock()
+    asked = attempts(clock, timeout_s=30.0)
+    for _ in range(9):
+        clock.now += asked.pause_after(Unreachable("gone"))
+    while clock.now - Clock.now < 25:
+        clock.now += 1.0
+    with pytest.raises(Unreachable):
+        asked.pause_after(Unreachable("gone"))
 
 
 def test_without_a_hint_pauses_double_up_to_the_longest() -> None:

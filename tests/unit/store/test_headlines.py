@@ -83,6 +83,19 @@ def test_a_story_that_several_sources_tell_becomes_an_event_with_an_alert(path: 
     assert {"leaked", "ministers", "treaty"} <= set(alert.facts["words"])
 
 
+def test_alerts_and_events_are_read_on_from_the_one_that_was_read_last(path: Path) -> None:
+    headlines = Headlines(path)
+    headlines.note(with_story())
+    alerts, (row,), now = Alerts(headlines.file), headlines.events(now=NOON), NOON + timedelta(minutes=405)
+    assert [one.number for one in alerts.all(before=2)] == [1]
+    assert alerts.all(before=1) == []
+    opened, name = row.event.opened_at, row.event.name
+    assert headlines.events(now=now, before=(opened, name)) == []
+    for before in ((opened, name[:-1]), (opened + timedelta(microseconds=1), name)):
+        (again,) = headlines.events(now=now, before=before)
+        assert again.event.name == name
+
+
 @pytest.mark.parametrize("restarts", [(1,), (100, 200, 350, 401, 402, 403), tuple(range(300, 404))])
 def test_a_restart_changes_no_answer(path: Path, tmp_path: Path, restarts: tuple[int, ...]) -> None:
     told = with_story()

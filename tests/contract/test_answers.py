@@ -1,0 +1,76 @@
+"""A request under a key is carried out once: its answer is kept, on both databases."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from perennial.continual.errors import DataError
+from perennial.ops.ledger import Conflict, Ledger
+from perennial.ops.ledger.answers import KeptAnswer
+from tests.contract.clock import Clock
+
+pytestmark = pytest.mark.component
+ANSWER = KeptAnswer(status=202, headers={"etag": '"7"'}, body='{"text": "ü"}')
+
+
+def test_an_answer_is_given_again_and_to_the_same_request_alone(ledger: Ledger) -> None:
+    assert ledger.claim_answer("k", "promote 2", holder="a") is None
+    ledger.keep_answer("k", ANSWER, holder="a")
+    assert ledger.claim_answer("k", "promote 2", holder="b") == ANSWER
+    with pytest.raises(DataError, match="another request"):
+        ledger.claim_answer("k", "promote 3", holder="a")
+    assert ledger.claim_answer("other", "promote 3", holder="a") is None
+
+
+def test_of_many_at_once_one_is_carried_out(ledger: Ledger) -> None:
+    told: list[object] = []
+
+    def ask(number: int) -> None:
+        try:
+            told.append(ledger.claim_answer("k", "promote 2", holder=str(number)))
+        except Conflict as exc:
+            told.append(exc)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told.count(None) == 1
+    assert sum(isinstance(one, Conflict) for one in told) == 7
+
+
+def test_a_request_that_did_nothing_may_come_again(ledger: Ledger) -> None:
+    ledger.claim_answer("k", "promote 2", holder="a")
+    ledger.release_answer("k", holder="b")
+    with pytest.raises(Conflict):
+        ledger.claim_answer("k", "promote 2", holder="a")
+    ledger.release_answer("k", holder="a")
+    assert ledger.claim_answer("k", "promote 3", holder="a") is None
+
+
+def test_a_claim_of_a_process_that_died_is_taken_over(ledger: Ledger, clock: Clock) -> None:
+    ledger.claim_answer("k", "promote 2", holder="dead")
+    with pytest.raises(Conflict):
+        ledger.claim_answer("k", "promote 2", holder="a")
+    clock.now += timedelta(minutes=2)
+    assert ledger.claim_answer("k", "promote 2", holder="a") is None
+    ledger.keep_answer("k", ANSWER, holder="dead")
+    clock.now += timedelta(minutes=2)
+    with pytest.raises(Conflict):
+        ledger.claim_answer("k", "promote 2", holder="a")
+
+
+def test_answers_are_forgotten_by_age_and_by_an_erasure(ledger: Ledger, clock: Clock) -> None:
+    for key in ("old", "new"):
+        ledger.claim_answer(key, "x", holder="a")
+        ledger.keep_answer(key, ANSWER, holder="a")
+        clock.now += timedelta(hours=2)
+    assert ledger.forget_answers(clock.now - timedelta(hours=3)) == 1
+    assert ledger.claim_answer("new", "x", holder="a") == ANSWER
+    ledger.claim_answer("under way", "x", holder="a")
+    ledger.erase_key("intent", "ann")
+    ledger.keep_answer("under way", ANSWER, holder="a")
+    for key in ("new", "under way"):
+        assert ledger.claim_answer(key, "x", holder="a") is None
