@@ -28,6 +28,7 @@ _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
 _PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
 _PER_SKETCH = 0xD1B54A32D192ED03
 _BLOCK = 512  # texts at a time
+_FEW = 16  # of those that are answered: so many features stay in a processor's cache
 Grams = tuple[NDArray[np.intp], NDArray[np.uint64]]  # the text and the hash of each
 WEIGHT, OF_WORDS, KNOWN, LINK = "lexical", "lexical_of_words", "lexical_known", "link"  # tensors of a head's file
 _PROBES = (
@@ -103,18 +104,30 @@ class LexicalFeatures:
     def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
         columns, of_words = self.size // self.sketches, self.of_words // self.sketches
         if not of_words:
-            grams = _Counted.of([_letters(texts), *_words(texts, _WORD)], len(texts))
-            return _side_by_side([grams.hashed(columns, sketch) for sketch in range(self.sketches)], self.sketches)
-        words = _Counted.of(_words(texts, _WORD_OR_SIGN), len(texts))
-        letters = _Counted.of([_letters(texts)], len(texts))
-        kinds = words.present.astype(np.float64) + letters.present  # a text of signs alone has no words
-        shared = np.sqrt(np.maximum(kinds, 1.0))[:, None]
-        both = [
-            part / shared
-            for sketch in range(self.sketches)
-            for part in (words.hashed(of_words, sketch), letters.hashed(columns - of_words, sketch))
-        ]
-        return _side_by_side(both, self.sketches)
+            kinds = [_Counted.of([_letters(texts), *_words(texts, _WORD)], len(texts))]
+            places = [slice(0, columns)]
+        else:
+            kinds = [
+                _Counted.of(_words(texts, _WORD_OR_SIGN), len(texts)),
+                _Counted.of([_letters(texts)], len(texts)),
+            ]
+            places = [slice(0, of_words), slice(of_words, columns)]
+        hashed = [kind.hashed(part, columns, self.sketches) for kind, part in zip(kinds, places, strict=True)]
+        cells = np.bincount(
+            np.concatenate([cells for cells, _ in hashed]),
+            weights=np.concatenate([values for _, values in hashed]),
+            minlength=len(texts) * self.size,
+        )
+        X: NDArray[np.float64] = cells.astype(np.float64, copy=False)  # of no weights it makes ints
+        sketches = X.reshape(len(texts), self.sketches, columns)
+        present = sum(kind.present.astype(np.float64) for kind in kinds)  # a text of signs alone has no words
+        shared = np.sqrt(np.maximum(present, 1.0))[:, None, None]
+        for part in places:
+            lengths = np.linalg.norm(sketches[:, :, part], axis=2, keepdims=True)
+            sketches[:, :, part] /= np.where(lengths > 0, lengths, 1.0)
+        sketches /= shared
+        sketches /= np.sqrt(self.sketches)
+        return X.reshape(len(texts), self.size)
 
 
 class WordScores:
@@ -179,8 +192,8 @@ class WordScores:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""
         scores = [
-            self._features(texts[start : start + _BLOCK]).astype(np.float32) @ self._weight
-            for start in range(0, len(texts), _BLOCK)
+            self._features(texts[start : start + _FEW]).astype(np.float32) @ self._weight
+            for start in range(0, len(texts), _FEW)
         ]
         return np.concatenate(scores) if scores else np.zeros((0, self._weight.shape[1]), dtype=np.float32)
 
@@ -218,23 +231,14 @@ class _Counted:
         found: NDArray[np.bool_] = np.bincount(self.rows, minlength=self.texts) > 0
         return found
 
-    def hashed(self, size: int, sketch: int) -> NDArray[np.float64]:
-        """Features (texts, size) of length 1, or 0 where a text has none, by the hashes of a sketch."""
-        hashes = _mixed(self.hashes + np.uint64(sketch * _PER_SKETCH % 2**64)) if sketch else self.hashes
+    def hashed(self, part: slice, columns: int, sketches: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """The cell of each in `sketches` times so many columns a text, of which it has a part, and what it adds."""
+        salts = np.array([sketch * _PER_SKETCH % 2**64 for sketch in range(1, sketches)], dtype=np.uint64)
+        hashes = np.concatenate([self.hashes[None], _mixed(self.hashes + salts[:, None])])  # (sketches, runs)
         values = self.values * np.where(hashes >> np.uint64(63), 1.0, -1.0)
-        columns = (hashes % np.uint64(size)).astype(np.intp)
-        cells = np.bincount(self.rows * size + columns, weights=values, minlength=self.texts * size)
-        X: NDArray[np.float64] = cells.astype(np.float64).reshape(self.texts, size)  # of no weights it makes ints
-        lengths = np.linalg.norm(X, axis=1, keepdims=True)
-        X /= np.where(lengths > 0, lengths, 1.0)
-        return X
-
-
-def _side_by_side(parts: Sequence[NDArray[np.float64]], sketches: int) -> NDArray[np.float64]:
-    """Parts of sketches of length 1 as one vector of length 1."""
-    joined: NDArray[np.float64] = np.concatenate(parts, axis=1)
-    joined /= np.sqrt(sketches)
-    return joined
+        firsts = self.rows * sketches + np.arange(sketches)[:, None]
+        cells = firsts * columns + part.start + (hashes % np.uint64(part.stop - part.start)).astype(np.intp)
+        return cells.ravel(), values.ravel()
 
 
 def _folded(text: str) -> str:
