@@ -58,8 +58,7 @@ async def _http(url: str, bodies: Iterator[str], connections: int, seconds: floa
 
 async def _grpc(address: str, bodies: Iterator[str], connections: int, seconds: float) -> dict[str, Any]:
     import grpc
-    from tritonclient.grpc import InferInput, service_pb2, service_pb2_grpc
-    from tritonclient.grpc._utils import _get_inference_request
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
 
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(min(_CHANNELS, connections))]
@@ -68,12 +67,9 @@ async def _grpc(address: str, bodies: Iterator[str], connections: int, seconds: 
     def asks(stub: Any) -> Ask:
         async def ask(body: str) -> bool:
             texts = json.loads(body)["inputs"][0]["data"]
-            tensor = InferInput("TEXT", [len(texts), 1], "BYTES")
-            tensor.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=object).reshape(-1, 1))
-            request: service_pb2.ModelInferRequest = _get_inference_request(
-                infer_inputs=[tensor], model_name="intent", model_version="", request_id="", outputs=None,
-                sequence_id=0, sequence_start=False, sequence_end=False, priority=0, timeout=None, parameters=None,
-            )  # fmt: skip
+            request = service_pb2.ModelInferRequest(model_name="intent")
+            tensor = request.inputs.add(name="TEXT", datatype="BYTES", shape=[len(texts), 1])
+            tensor.contents.bytes_contents.extend(text.encode() for text in texts)
             try:
                 await stub.ModelInfer(request)
             except grpc.aio.AioRpcError:
