@@ -2,8 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,9 @@ __all__ = ["LaterEngine", "StreamedEngine", "at_work", "cut_by_length"]
 logger = logging.getLogger(__name__)
 _WORTH = 3  # batches in pieces, after which a version is one that answers and not one that waits
 _PIECE_TOKENS = 64  # a product over fewer tokens wastes its set-up
+_TRIES = 8  # of each copy with little work, before the faster one has it
+_AGAIN = 64  # batches of little work, after which the slower copy is tried again
+_KEPT = 0.9  # of what is known of a copy's time, when it is measured once more
 _SHORTER = 0.75  # of the piece's longest row: here a cut saves more padding than it costs
 
 
@@ -43,6 +48,11 @@ class LaterEngine:
                 threading.Thread(target=self._build, name="later-engine").start()
         return self._made
 
+    @property
+    def made(self) -> Engine | None:
+        """The engine where it is there; asking does not count."""
+        return self._made
+
     def make(self) -> None:
         """Make it now, where nobody has begun to."""
         with self._lock:
@@ -61,9 +71,10 @@ class StreamedEngine:
     """A batch in pieces of similar length, as many at a time as there are streams, each on one thread.
 
     Two threads that share one product wait for each other at the end of it; two that have a piece of the batch each do
-    not. And rows that arrive in any order are not all padded to the longest of the batch. What is too little to cut
-    goes to `alone`, the same engine with every thread, and so do the pieces, one after the other, until there is a
-    second copy.
+    not. And rows that arrive in any order are not all padded to the longest of the batch. The pieces go to `alone`, the
+    same engine with every thread, one after the other, until there is a second copy. Batches that are asked for at the
+    same time share the streams: none waits at another's end. What is too little to cut goes to the copy that is faster
+    with it: threads that wait for each other lose much where others use the processors too.
     """
 
     def __init__(
@@ -73,6 +84,8 @@ class StreamedEngine:
         self._signature, self._padding = signature, padding
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._batches = 0  # at work
+        self._small = _Faster()
 
     def make_second_copy(self) -> None:
         """Have at once what a version that answers gets in the background."""
@@ -81,10 +94,14 @@ class StreamedEngine:
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""
+        with self._at_work() as batches:
+            return self._infer(inputs, batches)
+
+    def _infer(self, inputs: Inputs, batches: int) -> Outputs:
         lengths = lengths_of(self._padding, inputs)
-        pieces = cut_by_length(lengths, self._streams)
-        if len(pieces) == 1:
-            return self._alone.infer(inputs)
+        pieces = cut_by_length(lengths, -(-self._streams // batches))
+        if len(pieces) == batches == 1:
+            return self._infer_little(inputs)
 
         single = self._single.get() if isinstance(self._single, LaterEngine) else self._single
         engine = self._alone if single is None else single
@@ -96,11 +113,57 @@ class StreamedEngine:
         order = np.concatenate(pieces)
         return {name: in_order(order, [answer[name] for answer in answers]) for name in answers[0]}
 
+    def _infer_little(self, inputs: Inputs) -> Outputs:
+        single = self._single.made if isinstance(self._single, LaterEngine) else self._single
+        if single is None or single is self._alone:
+            return self._alone.infer(inputs)
+        second = self._small.choose()
+        began = time.perf_counter()
+        outputs = (single if second else self._alone).infer(inputs)
+        cells = max(array.size for array in inputs.values())
+        self._small.took(second, (time.perf_counter() - began) / max(1, cells))
+        return outputs
+
+    @contextmanager
+    def _at_work(self) -> Iterator[int]:
+        """How many batches are at work, with this one."""
+        with self._lock:
+            self._batches = batches = self._batches + 1
+        try:
+            yield batches
+        finally:
+            with self._lock:
+                self._batches -= 1
+
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="engine")
             return self._pool
+
+
+class _Faster:
+    """Which of two copies is faster, as measured while they answer. Safe enough to share: a lost count is no harm."""
+
+    def __init__(self) -> None:
+        self._times: list[float | None] = [None, None]
+        self._tried = [0, 0]
+        self._turn = 0
+
+    def choose(self) -> bool:
+        """Whether the second one is to be asked now."""
+        self._turn += 1
+        if min(self._tried) < _TRIES:
+            return self._turn % 2 == 0
+        first, second = (seconds or 0.0 for seconds in self._times)
+        faster = second < first
+        return faster != (self._turn % _AGAIN == 0)
+
+    def took(self, second: bool, seconds: float) -> None:
+        """What one of them took for a unit of work."""
+        before = self._times[second]
+        self._times[second] = seconds if before is None else _KEPT * before + (1 - _KEPT) * seconds
+        self._tried[second] += 1
 
 
 def at_work(engine: Engine) -> Engine:

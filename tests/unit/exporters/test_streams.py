@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -65,11 +66,30 @@ def test_equal_lengths_are_shared_out_evenly() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[5], [3, 4, 5], [0, 1]])
-def test_little_work_goes_to_the_engine_with_every_thread(lengths: list[int]) -> None:
+def test_little_work_is_not_cut(lengths: list[int]) -> None:
     alone, single = Echo(), Echo()
     ids, mask = batch([max(1, size) for size in lengths])
     streamed(alone, single, 4).infer(token_inputs(ids, mask))
-    assert (len(alone.shapes), single.shapes) == (1, [])
+    assert (len(alone.shapes) + len(single.shapes), single.threads | alone.threads) == (1, {"MainThread"})
+
+
+@pytest.mark.parametrize("slow", ["alone", "single"])
+def test_little_work_goes_to_the_copy_that_is_faster_with_it(slow: str) -> None:
+    """Also when that changes, because somebody else uses the processors now."""
+    copies = {"alone": Echo(), "single": Echo()}
+    infer = Echo.infer
+
+    def slowly(input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        time.sleep(0.003)
+        return infer(copies[slow], input_ids, attention_mask)
+
+    copies[slow].infer = slowly  # type: ignore[method-assign]
+    engine = streamed(copies["alone"], copies["single"], 2)
+    ids, mask = batch([5])
+    for _ in range(100):
+        engine.infer(token_inputs(ids, mask))
+    asked = {name: len(copy.shapes) for name, copy in copies.items()}
+    assert asked[slow] < 12 < 80 < asked["single" if slow == "alone" else "alone"]
 
 
 def test_answers_come_back_in_the_rows_order() -> None:
@@ -82,6 +102,32 @@ def test_answers_come_back_in_the_rows_order() -> None:
     assert alone.shapes == []
     assert max(rows * width for rows, width in single.shapes) < 32 * 70 / 2
     assert all(name.startswith("engine") for name in single.threads)
+
+
+def test_batches_at_the_same_time_share_the_streams_and_wait_for_nobody() -> None:
+    """One alone is shared out to all of them; each of two has its own."""
+    alone, single, second = Echo(), Echo(), threading.Event()
+    engine = streamed(alone, single, 2)
+    ids, mask = batch([13] * 32)
+    infer, begun = single.infer, threading.Event()
+
+    def waiting(input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        if not begun.is_set():
+            begun.set()
+            assert second.wait(20)
+        return infer(input_ids, attention_mask)
+
+    single.infer = waiting  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.infer, token_inputs(ids, mask))
+        assert begun.wait(20)
+        few = engine.infer(token_inputs(ids[:2], mask[:2]))
+        shared = engine.infer(token_inputs(ids, mask))
+        second.set()
+        for outputs, rows in ((few, 2), (shared, 32), (first.result(), 32)):
+            assert np.array_equal(outputs["logits"], (ids * mask)[:rows].sum(axis=1, keepdims=True))
+    assert alone.shapes == []
+    assert sorted(rows for rows, _ in single.shapes) == [2, 16, 16, 32]
 
 
 def test_the_second_copy_is_made_once_and_only_for_a_version_that_answers() -> None:
