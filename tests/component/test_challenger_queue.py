@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from perennial.continual.records import Arm, Route
 from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.router.route import pick_arm
 from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe, trips_for
@@ -49,9 +51,13 @@ class Replies:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("slow"))
+
+
+@pytest.fixture(scope="module")
+def server(place: Place) -> Iterator[TritonServer]:
     """The challenger takes a second of a processor for each batch, and never so long that it were given up."""
-    place = Place(tmp_path_factory.mktemp("slow"))
     place.install((1,), router_instances=1, queue_limit_s=_QUEUE_S, challenger_limit_s=300.0)
     place.publish(2, hang=trips_for(1.0 / _ROWS))
     place.repository.set_versions(ENGINE, (1, 2))
@@ -78,7 +84,9 @@ def _eventually(what: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _ask_challenger(client: InferenceServerClient, replies: Replies, timeout_s: float | None = None) -> list[object]:
+def _ask_challenger(
+    client: InferenceServerClient, replies: Replies, timeout_s: float | None = None, callers: int = _CALLERS
+) -> list[object]:
     """Send all requests at once; returns their calls."""
     inputs = []
     for name, value in (("TEXT", b"transfer"), ("KEY", _CHALLENGERS.encode())):
@@ -91,7 +99,7 @@ def _ask_challenger(client: InferenceServerClient, replies: Replies, timeout_s: 
         with lock:
             replies.take(result, error)
 
-    return [client.async_infer(MODEL, inputs, ended, client_timeout=120, **limit) for _ in range(_CALLERS)]
+    return [client.async_infer(MODEL, inputs, ended, client_timeout=120, **limit) for _ in range(callers)]
 
 
 def _worked_on(client: InferenceServerClient) -> int:
@@ -133,3 +141,18 @@ def test_a_challenger_is_not_asked_what_nobody_waits_for_any_more(server, client
         call.cancel()
     _eventually(lambda: probe(server).waiting == 0)
     assert probe(server).expired == before.expired, "they waited until it was too late for them"
+
+
+def test_a_version_that_is_taken_away_answers_first_what_it_was_asked(place, server, client):
+    """Its process has handed the batch to another thread, and has returned to Triton."""
+    replies = Replies()
+    _ask_challenger(client, replies, callers=1)
+    _eventually(lambda: probe(server).at_work > 0)
+    place.route(champion=1, resident=(1,), epoch=3)
+    place.repository.set_versions(ENGINE, (1,))
+    with closing(TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=60.0)) as control:
+        control.load(ENGINE)
+        assert replies.ended == 0, "it was too fast for this test"
+        _eventually(lambda: replies.ended == 1)
+        assert (replies.versions, replies.others) == ([2], [])
+        _eventually(lambda: control.holds(ENGINE, 2, timeout_s=5.0) is False)

@@ -28,7 +28,7 @@ __all__ = ["Gathering"]
 
 _ROWS = 16  # texts of a question that is put together with others
 _BYTES = 16_384  # of its values
-_UNDER_WAY = 2  # batches of one kind: one is answered while the next is read and tokenised
+_UNDER_WAY = 2  # batches of one kind
 _INPUTS = (frozenset({TEXT}), frozenset({TEXT, KEY}))
 
 
@@ -96,7 +96,8 @@ class _Line:
         self._upstream, self._most, self._when_empty = upstream, most, when_empty
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Asked] = deque()
-        self._rows = self._under_way = 0
+        self._rows = 0
+        self._under_way: list[int] = []  # rows of each batch
         self._hold = Hold(most)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -115,7 +116,7 @@ class _Line:
         if self._waiting:
             now = self._loop.time()
             until = self._waiting[0].at + PATIENCE_S
-            if not self._under_way:
+            if self._has_place():
                 until = min(until, max(now, self._held_until()))
             self._timer = self._loop.call_at(until, self._look)
         elif not self._under_way:
@@ -132,9 +133,13 @@ class _Line:
         self._go_on()
 
     def _may_send(self) -> bool:
-        if self._under_way:
-            return self._under_way < _UNDER_WAY and self._hold.fills_second(self._rows)
-        return self._loop.time() >= self._held_until()
+        return self._has_place() and self._loop.time() >= self._held_until()
+
+    def _has_place(self) -> bool:
+        """Whether what waits is worth a batch now."""
+        if not self._under_way:
+            return True
+        return len(self._under_way) < _UNDER_WAY and self._hold.fills_second(self._rows, sum(self._under_way))
 
     def _held_until(self) -> float:
         return self._hold.until(len(self._waiting), self._rows)
@@ -145,20 +150,26 @@ class _Line:
         return asked
 
     def _next(self) -> list[_Asked]:
+        """What is asked now: half of what waits, where that is enough for two batches."""
+        two = not self._under_way and self._hold.fills_two(self._rows)
+        most = min(self._most, -(-self._rows // _UNDER_WAY) if two else self._most)
         batch = [self._take()]
         rows = batch[0].rows
-        while self._waiting and rows + self._waiting[0].rows <= self._most:
+        while self._waiting and rows + self._waiting[0].rows <= most:
             batch.append(self._take())
             rows += batch[-1].rows
         return batch
 
     def _send(self, batch: Sequence[_Asked]) -> None:
-        self._under_way += 1
-        began = self._loop.time()
+        rows, began = sum(asked.rows for asked in batch), self._loop.time()
+        self._under_way.append(rows)
+        self._hold.over()
 
         def done(answer: Reply | Refusal) -> None:
-            self._under_way -= 1
-            self._hold.answered(len(batch), began=began, now=self._loop.time())
+            self._under_way.remove(rows)
+            waiting, now = len(self._waiting), self._loop.time()
+            worth = bool(self._under_way) or len(batch) > waiting  # to wait: nothing lies idle, or for most of all
+            self._hold.answered(waiting + len(batch) if worth else 0, began=began, now=now)
             self._deliver(batch, answer)
             self._go_on()
 

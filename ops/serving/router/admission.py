@@ -281,7 +281,7 @@ class RequestQueue(Generic[T]):
         if first.probe or not self.limits.gathers:
             return 0.0
         if self._at_work:
-            if self._hold.fills_second(self._rows):
+            if self._hold.fills_second(self._rows, sum(queued.rows for queued in self._at_work)):
                 return 0.0
             return max(0.0, min(map(self._patient_until, self._waiting)) - self._clock())
         return self._held(len(self._waiting), self._rows)

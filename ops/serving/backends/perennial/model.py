@@ -33,6 +33,7 @@ from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
 from perennial.ops.serving.router.progress import Progress  # noqa: E402
 from perennial.ops.serving.router.questions import Question, read_questions  # noqa: E402
 from perennial.ops.serving.router.refusal import message_for, status_of  # noqa: E402
+from perennial.ops.serving.router.returned import Returned  # noqa: E402
 from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
 from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
 from perennial.ops.serving.tasks import serving_side  # noqa: E402
@@ -43,6 +44,7 @@ _Place = tuple[QueuedRequest[Any], slice]  # a request and its rows of a batch
 _WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
 _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
+_NEXT_S = 0.0003  # what comes so soon after the last request has waited in Triton, and others may still do
 _SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind it
 _BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
 _OVERDUE_S = 0.05  # between two looks for what waited too long
@@ -98,6 +100,8 @@ class TritonPythonModel:
         self._aside: RequestQueue[_Item] = RequestQueue(limits)  # those that have a row on the challenger's side
         self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not
+        self._idle_since = -math.inf  # Triton's thread, or when it last was
+        self._returned: Returned | None = None  # what Triton's thread gives back while it answers a batch itself
         self._figures = TritonFigures(
             pb_utils,
             counters=_COUNTERS,
@@ -113,7 +117,14 @@ class TritonPythonModel:
         gc.collect()
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
-    def execute(self, requests: Sequence[Any]) -> None:
+    def execute(self, requests: Sequence[Any]) -> list[Any] | None:
+        """The responses of what is answered here; all others are sent by whoever answers them."""
+        try:
+            return self._take_in(requests, crowded=time.monotonic() - self._idle_since < _NEXT_S)
+        finally:
+            self._idle_since = time.monotonic()
+
+    def _take_in(self, requests: Sequence[Any], *, crowded: bool) -> list[Any] | None:
         queued = []
         for request in requests:
             try:
@@ -122,16 +133,21 @@ class TritonPythonModel:
             except Exception as exc:
                 self._refuse(request, exc)
         cost = sum(each.cost for each in queued)
-        quick = cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
+        quick = not crowded and cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
         if queued and quick and self._queue.begin(queued):  # the way through another thread costs time of its own
-            self._serve(queued)
-            return
+            self._returned = returned = Returned()
+            try:
+                self._serve(queued)
+            finally:
+                self._returned = None
+            return returned.responses(requests)
         for each in queued:
             try:
                 self._queue.offer(each)
             except Exception as exc:
                 self._refuse(each.item.request, exc)
         self._queue.breathe(_BREATH_S)
+        return None
 
     def finalize(self) -> None:
         self._ended.set()
@@ -313,13 +329,15 @@ class TritonPythonModel:
 
     def _send(self, request: Any, make: Callable[[], Any]) -> None:
         """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
-        sender, final = request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         try:
             try:
                 response = make()
             except Exception as exc:  # no shared memory left, say
                 logger.exception("response.not_made")
                 response = self._error(exc)
+            if (returned := self._returned) is not None and returned.takes(request, response):
+                return
+            sender, final = request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
             sender.send(response, flags=final)
         except Exception:
             logger.exception("response.not_sent")

@@ -1,0 +1,152 @@
+"""What the door asks at the same time: two batches side by side where there is enough for both."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from perennial.ops.serving.door.answers import Reply
+from perennial.ops.serving.door.gathering import Gathering
+from perennial.ops.serving.door.inference import Question, checked_request
+from perennial.ops.serving.door.requests import Request
+from perennial.ops.serving.door.upstream import Done
+
+_ROUTE = {
+    "model": "intent", "epoch": 1, "champion": 1, "previous": None, "challenger": None, "share": 0.0, "resident": [1],
+}  # fmt: skip
+_TARGET = b"/v2/models/intent/infer"
+
+
+class Upstream:
+    """Keeps what it is asked until it is told to answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, Done]] = []
+
+    def ask(self, request: Request, body: bytes, done: Done) -> None:
+        self.asked.append((json.loads(body)["inputs"][0]["shape"][0], done))
+
+    @property
+    def rows(self) -> list[int]:
+        return [rows for rows, _ in self.asked]
+
+    def answer(self) -> None:
+        """Answer what was asked first."""
+        rows, done = self.asked.pop(0)
+        reply = Reply()
+        reply.status = 200
+        output = {"name": "LABEL", "datatype": "BYTES", "shape": [rows, 1], "data": ["fine"] * rows}
+        reply.body.append(msgspec.json.encode({"model_name": "intent", "model_version": "1", "outputs": [output]}))
+        done(reply)
+
+
+class Callers:
+    """Clients that ask one text each."""
+
+    def __init__(self, routes: Path, most: int) -> None:
+        self.upstream, self.answered = Upstream(), 0
+        self._gathering = Gathering(self.upstream, routes, most=most)  # type: ignore[arg-type]
+
+    def ask(self, times: int) -> None:
+        for _ in range(times):
+            body = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["my card"]}]}
+            question = checked_request(json.dumps(body).encode(), None)
+            assert isinstance(question, Question)
+            request = Request()
+            request.target = _TARGET
+            assert self._gathering.takes(request, question, lambda _: self._count())
+
+    def _count(self) -> None:
+        self.answered += 1
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Callable[[Callers], Coroutine[Any, Any, None]]], None]:
+    (tmp_path / "intent.json").write_text(json.dumps(_ROUTE), encoding="utf-8")
+
+    def running(story: Callable[[Callers], Coroutine[Any, Any, None]]) -> None:
+        async def told() -> None:
+            await story(Callers(tmp_path, 64))
+
+        asyncio.run(told())
+
+    return running
+
+
+async def _thirty_two(callers: Callers) -> None:
+    """One after the other for the first time, then each as soon as it is answered; the engine takes its time."""
+    callers.ask(1)
+    await asyncio.sleep(0.02)
+    callers.upstream.answer()
+    callers.ask(32)
+    assert callers.upstream.rows == [1, 8]
+    await asyncio.sleep(0.02)
+    callers.upstream.answer()
+    callers.ask(1)
+    assert callers.upstream.rows == [8, 24]
+    callers.upstream.answer()
+    callers.ask(8)
+    assert callers.upstream.rows == [24], "eight beside 24 are worth no batch"
+    await asyncio.sleep(0.05)  # a tenth of it is waited for those who have been answered
+    callers.upstream.answer()
+    callers.ask(24)
+
+
+def test_what_waits_is_asked_as_two_batches_where_it_is_enough_for_both(run):
+    async def story(callers: Callers) -> None:
+        await _thirty_two(callers)
+        assert callers.upstream.rows == [16, 16]
+        assert callers.answered == 34
+
+    run(story)
+
+
+def test_those_of_one_batch_are_asked_together_again_while_the_other_is_at_work(run):
+    async def story(callers: Callers) -> None:
+        await _thirty_two(callers)
+        await asyncio.sleep(0.05)
+        callers.upstream.answer()
+        callers.ask(15)
+        assert callers.upstream.rows == [16]
+        callers.ask(1)
+        assert callers.upstream.rows == [16, 16]
+
+    run(story)
+
+
+def test_whoever_does_not_ask_again_is_waited_for_no_longer_than_a_moment(run):
+    async def story(callers: Callers) -> None:
+        await _thirty_two(callers)
+        await asyncio.sleep(0.05)
+        callers.upstream.answer()
+        callers.ask(12)
+        await asyncio.sleep(0.02)
+        assert callers.upstream.rows == [16, 12]
+
+    run(story)
+
+
+def test_an_engine_that_is_fast_is_asked_for_more_at_once(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(30)
+        callers.upstream.answer()
+        assert callers.upstream.rows == [29]
+        callers.ask(1)
+        assert callers.upstream.rows == [29]
+
+    run(story)
+
+
+def test_a_few_wait_for_the_batch_that_is_at_work(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(8)
+        assert callers.upstream.rows == [1]
+        callers.upstream.answer()
+        await asyncio.sleep(0.01)
+        assert (callers.upstream.rows, callers.answered) == ([7], 1)
+
+    run(story)
