@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.safety.log_context import about
 from perennial.ops.scheduling.jobs import JobRun, JobSpec
 from perennial.ops.settings import ScheduleSettings
 
@@ -65,11 +66,12 @@ class ModelJobs:
 def _spec(model: str, what: str, action: Callable[[], str], interval_s: float, lane: str) -> JobSpec:
     """A job of a model, whose jobs together are one group: slow ones hold up no other model's."""
     name = f"{what}:{model.lower()}"
-    return JobSpec(name=name, action=_run_of(action), interval_s=interval_s, lane=lane, group=model)
+    return JobSpec(name=name, action=_run_of(model, action), interval_s=interval_s, lane=lane, group=model)
 
 
-def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:
+def _run_of(model: str, action: Callable[[], str]) -> Callable[[JobRun], str | None]:
     def run(_: JobRun) -> str | None:
-        return action() or None
+        with about(model=model):
+            return action() or None
 
     return run

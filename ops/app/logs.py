@@ -4,6 +4,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from perennial.ops.safety.log_context import told_about
 from perennial.ops.safety.printable import json_text
 
 __all__ = ["JsonFormatter", "configure_logging"]
@@ -12,7 +13,7 @@ _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, and the facts given in `extra`."""
+    """One JSON object a line: time, level, logger, event, what the thread is about, and the facts given in `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -20,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
+            **told_about(),
             **{name: value for name, value in record.__dict__.items() if name not in _KNOWN},
         }
         if record.exc_info:

@@ -19,6 +19,7 @@ from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
 from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
+from perennial.ops.safety.log_context import about
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.state import PAUSED, PROBATION, ROLLOUT_POWER, Probation
@@ -356,7 +357,8 @@ class CycleRunner:
         event: cy.Event | None
         self._retries.tried()
         try:
-            with self._interruptible(context):
+            told = about(model=self._model, cycle=context.cycle_id, version=context.cycle.challenger)
+            with told, self._interruptible(context):
                 event = self._steps.execute(command, context)
         except LeaseLost:
             raise
