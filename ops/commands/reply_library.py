@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class ReplyLibrary:
             DataError: a field breaks its rule.
         """
         with ReplyStore(self._path) as store:
-            before = self._given(store, reply)
+            stood, before = self._newest(store, reply), self._given(store, reply)
             old = {"reply": before.text, "intent": before.intent, "language": before.language, "owner": before.owner}
             times = {
                 name: "" if (at := getattr(before, name)) is None else at.isoformat()
@@ -105,26 +106,27 @@ class ReplyLibrary:
             }
             store.put([admit_reply({**old, **times, **fields, "id": reply})])
             after = self._newest(store, reply)
-        self._audit(actor, "reply.changed", {"reply": reply, "version": after.reply.version})
+        self._audit(actor, "reply.changed", _change(stood, after))
         return _view(after)
 
     def approve(self, reply: str, *, question: str = "", actor: str) -> ReplyView:
         """Approve the newest version of a reply, or a question for it."""
         with ReplyStore(self._path) as store:
+            before = self._newest(store, reply)
             if question:
-                self._newest(store, reply)
                 store.approve_questions([Question(reply=reply, text=admit_text(question, field="question").text)])
                 row = self._newest(store, reply)
             else:
                 row = store.decide(reply, ReplyState.APPROVED)
-        self._audit(actor, "reply.approved", {"reply": reply, "version": row.reply.version})
+        self._audit(actor, "reply.approved", _change(before, row))
         return _view(row)
 
     def withdraw(self, reply: str, *, actor: str) -> ReplyView:
         """Never give a reply again, until it is approved again."""
         with ReplyStore(self._path) as store:
+            before = self._newest(store, reply)
             row = store.decide(reply, ReplyState.WITHDRAWN)
-        self._audit(actor, "reply.withdrawn", {"reply": reply})
+        self._audit(actor, "reply.withdrawn", _change(before, row))
         return _view(row)
 
     def sending(self) -> SendingView:
@@ -148,7 +150,7 @@ class ReplyLibrary:
                 raise ConfigurationError(f"the rule of sending has no such field ({exc})") from exc
             write_rule(store, rule)
             view = _sending_view(_sending(store))
-        self._audit(actor, "reply.sending", asdict(rule))
+        self._audit(actor, "reply.sending", {"before": asdict(kept), "after": asdict(rule)})
         return view
 
     def _newest(self, store: ReplyStore, reply: str) -> StoredReply:
@@ -165,6 +167,18 @@ class ReplyLibrary:
     def _audit(self, actor: str, what: str, detail: dict[str, Any]) -> None:
         if not self._rehearses:
             self._ledger.audit(actor, what, self.model, detail)
+
+
+def _change(before: StoredReply, after: StoredReply) -> dict[str, Any]:
+    return {"reply": after.reply.id, "before": _told(before), "after": _told(after)}
+
+
+def _told(row: StoredReply) -> dict[str, Any]:
+    """What the audit log keeps of a reply: its text by hash alone, for nothing is ever erased from that log."""
+    facts = asdict(row.reply) | {"state": row.state.value, "questions": row.questions}
+    return {name: value for name, value in facts.items() if name not in {"id", "text"}} | {
+        "text_sha256": sha256(row.reply.text.encode()).hexdigest()
+    }
 
 
 def _sending(store: ReplyStore) -> Sending:

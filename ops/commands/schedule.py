@@ -53,4 +53,5 @@ def pause_job(ledger: JobLedger, name: str, *, paused: bool, actor: str) -> None
         return
     with ledger.transaction():
         ledger.pause_job(name, paused=paused)
-        ledger.audit(actor, "job.paused" if paused else "job.resumed", None, {"job": name})
+        detail = {"job": name, "before": {"paused": not paused}, "after": {"paused": paused}}
+        ledger.audit(actor, "job.paused" if paused else "job.resumed", None, detail)

@@ -121,6 +121,11 @@ def test_replies_are_shown_in_pages_and_changed(client: httpx.Client, site: Runn
         library = ReplyLibrary(site.parts.ledger, site.parts.workspace, "desk")
         assert {row.state for row in library.listed() if row.id == "r002"} == {state}
     assert _send(client, page, reply="r002", act="burn").status_code == 422
+    changed, withdrawn, approved = site.parts.ledger.audit_entries("desk", limit=3)
+    assert changed.detail["before"]["text_sha256"] != changed.detail["after"]["text_sha256"]
+    assert new not in str(changed.detail), "nothing is ever erased from the audit log, so it holds no text"
+    for entry, before, after in ((withdrawn, "approved", "withdrawn"), (approved, "withdrawn", "approved")):
+        assert (entry.detail["before"]["state"], entry.detail["after"]["state"]) == (before, after)
 
 
 def test_an_alert_is_shown_with_its_event_and_judged(client: httpx.Client) -> None:
@@ -143,6 +148,8 @@ def test_a_job_does_what_is_asked_of_it_alone(client: httpx.Client, site: Runnin
     assert [row.paused for row in site.parts.ledger.jobs()] == [True]
     assert _send(client, f"{page}/resume", page).status_code == 200
     assert [row.paused for row in site.parts.ledger.jobs()] == [False]
+    detail = site.parts.ledger.audit_entries(limit=1)[0].detail
+    assert (detail["before"], detail["after"]) == ({"paused": True}, {"paused": False})
 
 
 def test_a_workspace_without_a_model_and_a_model_that_went_meanwhile(client: httpx.Client, site: RunningApi) -> None:
