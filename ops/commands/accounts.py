@@ -14,7 +14,16 @@ from perennial.ops.safety.passwords import LEAST_CHARACTERS, MOST_CHARACTERS, ha
 from perennial.ops.safety.roles import EVERY, Role
 from perennial.ops.safety.tokens import hashed, new_token
 
-__all__ = ["AccountView", "NewToken", "PasswordDoor", "TokenView", "add_token", "checked_name", "set_account"]
+__all__ = [
+    "AccountView",
+    "NewToken",
+    "PasswordDoor",
+    "TokenView",
+    "account_of",
+    "add_token",
+    "checked_name",
+    "set_account",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
 _RESERVED = frozenset({"local", "loop", "policy", "viewer", "labeller", "operator", "admin"})  # actors of their own
@@ -122,6 +131,30 @@ def set_account(
         )
     made = None if password is None else hash_password(password)
     return AccountView.of(ledger.put_account(kept, actor=actor, roles=held, blocked=blocked, password=made))
+
+
+def account_of(ledger: Ledger, subject: str, name: str, *, new_role: str | None) -> Account:
+    """Return the account of somebody whom an identity provider vouches for, and bind it to them the first time.
+
+    Raises:
+        DataError: the provider's name for them names no account.
+        Refused: the account is blocked or somebody else's, or there is none and nobody new gets a role.
+    """
+    there = ledger.accounts()
+    account = next((row for row in there if row.subject == subject), None)
+    if account is None:
+        kept = checked_name(name)
+        named = next((row for row in there if row.name == kept), None)
+        if named is None and new_role is None:
+            raise Refused(f"no account is named {kept}; ask an administrator for one")
+        if named is not None and named.subject is not None:
+            raise Refused(f"the account {kept} belongs to another person of the identity provider")
+        if named is None or not named.blocked:
+            roles = {EVERY: Role[new_role.upper()]} if named is None and new_role is not None else None
+            account = ledger.put_account(kept, actor=kept, roles=roles, subject=subject)
+    if account is None or account.blocked:
+        raise Refused("this account is blocked; ask an administrator")
+    return account
 
 
 def add_token(ledger: Ledger, account: str, *, label: str, days: float | None, actor: str) -> NewToken:

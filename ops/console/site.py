@@ -16,11 +16,12 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Scope
 
-from perennial.continual.errors import PerennialError, Refused
-from perennial.ops.commands.accounts import PasswordDoor
+from perennial.continual.errors import NotFound, PerennialError, Refused
+from perennial.ops.commands.accounts import PasswordDoor, account_of
 from perennial.ops.console import charts
 from perennial.ops.console.desk import ConsoleControl, Desk, PageRoute, Shown, to
 from perennial.ops.console.figures import Figures
+from perennial.ops.console.identity import BACK, SIGN_IN_S, Provider, SignIn
 from perennial.ops.console.language import chosen_language
 from perennial.ops.console.live import Pulse
 from perennial.ops.console.pages import PAGES
@@ -64,6 +65,8 @@ class Console:
     ) -> None:
         self._ledger, self._feed, self._settings = ledger, feed, settings
         self._callers, self._door = Callers(settings, ledger), PasswordDoor(ledger)
+        self._provider = Provider(settings.oidc) if settings.oidc.issuer else None
+        self._by_tls = settings.oidc.address.startswith("https://")
         self._sessions = Sessions(workspace.state / "console.json")
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -135,6 +138,9 @@ class Console:
             model=request.path_params.get("model", EVERY),
             open=not self._callers.asks,
             cookie=cookie,
+            provider_cookie=cookie_parser(request.headers.get("cookie", "")).get(
+                f"{self._sessions.cookie}-provider", ""
+            ),
             seat=self._seat(request.headers) or secrets.token_hex(8),
             secure=request.headers.get("origin", "").startswith("https://"),
             form_secret=self._sessions.form_secret(cookie),
@@ -185,17 +191,24 @@ class Console:
         target = (f"{path}{joined}told={done.told}" if done.told else path) + (f"#{place}" if place else "")
         response = RedirectResponse(target, status_code=303)
         if done.cookie is not None:
-            lasts = self._sessions.lasts_s if done.cookie else 0
-            response.set_cookie(
-                self._sessions.cookie,
-                done.cookie,
-                max_age=lasts,
-                path=_ROOT,
-                secure=visit.secure,
-                httponly=True,
-                samesite="strict",
-            )
+            self._keep_session(response, done.cookie, secure=visit.secure)
         return response
+
+    def _keep_session(self, response: Response, cookie: str, *, secure: bool) -> None:
+        """Have the browser keep a session, or forget the one that it has."""
+        lasts = self._sessions.lasts_s if cookie else 0
+        name = self._sessions.cookie
+        response.set_cookie(name, cookie, max_age=lasts, path=_ROOT, secure=secure, httponly=True, samesite="strict")
+
+    def _keep_sign_in(self, response: Response, cookie: str) -> None:
+        """Likewise of a sign-in at the provider, whose answer comes from elsewhere: so that cookie is lax."""
+        name, lasts = f"{self._sessions.cookie}-provider", SIGN_IN_S if cookie else 0
+        response.set_cookie(name, cookie, max_age=lasts, path=BACK, secure=self._by_tls, httponly=True, samesite="lax")
+
+    def _asked_provider(self) -> Provider:
+        if self._provider is None:
+            raise NotFound("no identity provider is set; api.oidc in perennial.toml names one")
+        return self._provider
 
     def _guarded(self, response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _POLICY
@@ -212,6 +225,7 @@ class Console:
 
     def _sign_in(self, asked: Mapping[str, str], *, wrong: str = "") -> Page:
         facts = {"next": _own(asked.get("next", "")), "wrong": wrong, "accounts": self._settings.accounts}
+        facts["provider"] = self._provider is not None
         return Page("sign_in.html", facts, _STATUS.get(wrong, 403))
 
     async def _live(self, request: Request) -> Response:
@@ -245,6 +259,26 @@ class Console:
             if begun_with is None:
                 return self._sign_in(visit.form, wrong="name" if visit.form.get("name", "").strip() else "token")
             return Done(to=_own(visit.form.get("next", "")), cookie=self._sessions.begin(begun_with))
+
+        @desk.page(f"{_ROOT}/sign-in/provider", needs=None)
+        def to_provider(visit: Visit) -> Shown:
+            begun = SignIn.begun(_own(visit.query.get("next", "")))
+            response = self._respond(visit, Done(to=_own("")))
+            response.headers["Location"] = self._asked_provider().address(begun)
+            self._keep_sign_in(response, begun.cookie(self._sessions))
+            return response
+
+        @desk.page(BACK, needs=None)
+        def back_from_provider(visit: Visit) -> Shown:
+            begun = SignIn.of(visit.provider_cookie, self._sessions)
+            person = self._asked_provider().person(begun, visit.query)
+            new_role = self._settings.oidc.new_accounts
+            account = account_of(self._ledger, person.subject, person.name, new_role=new_role)
+            # a page and no redirect: a browser that comes from elsewhere sends no strict cookie along a redirect
+            response = self._respond(visit, Page("signed_in.html", {"next": _own(begun.to)}))
+            self._keep_session(response, self._sessions.begin(session_of(account)), secure=self._by_tls)
+            self._keep_sign_in(response, "")
+            return response
 
         @desk.form(f"{_ROOT}/sign-out", needs=None)
         def sign_out(visit: Visit) -> Shown:

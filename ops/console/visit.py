@@ -26,6 +26,7 @@ class Visit:
     form_secret: str
     secure: bool = False  # the browser came by TLS
     cookie: str = ""
+    provider_cookie: str = ""  # of a sign-in at the identity provider that is under way
     seat: str = ""  # a number of the browser, so that no two people get the same text
     mark: str = ""  # of the state of things before the page was made
     query: Mapping[str, str] = field(default_factory=dict)

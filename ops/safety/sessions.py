@@ -65,6 +65,10 @@ class Sessions:
         """Return what every form of a session carries, which no other page can know."""
         return self._mac("form", cookie)
 
+    def signature(self, *parts: str) -> str:
+        """Return what nobody can make who does not know the key of this state folder."""
+        return self._mac("signature", *parts)
+
     def _mac(self, *parts: str) -> str:
         return hmac.new(self._key, "\0".join(parts).encode("utf-8", "surrogatepass"), sha256).hexdigest()
 

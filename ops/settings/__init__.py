@@ -6,7 +6,7 @@ from perennial.ops.settings.headlines import AlertRuleSettings, EventWatchSettin
 from perennial.ops.settings.learning import EngineSettings, LearningSettings
 from perennial.ops.settings.model import ModelSettings, RefusedModel
 from perennial.ops.settings.notify import MailSettings, NotifySettings, WebhookSettings
-from perennial.ops.settings.serving import ApiSettings, TrafficSettings, TritonSettings
+from perennial.ops.settings.serving import ApiSettings, OidcSettings, TrafficSettings, TritonSettings
 from perennial.ops.settings.whole import Settings, load_settings
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MailSettings",
     "ModelSettings",
     "NotifySettings",
+    "OidcSettings",
     "RefusedModel",
     "ScheduleSettings",
     "Settings",

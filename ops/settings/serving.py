@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from perennial.ops.safety.tokens import is_hashed
 from perennial.ops.settings.section import Section
 
-__all__ = ["ApiSettings", "TrafficSettings", "TritonSettings"]
+__all__ = ["ApiSettings", "OidcSettings", "TrafficSettings", "TritonSettings"]
 
 
 class TritonSettings(Section):
@@ -79,6 +79,32 @@ class TritonSettings(Section):
 RoleWord = Literal["viewer", "labeller", "operator", "admin"]
 
 
+class OidcSettings(Section):
+    """An identity provider, by OpenID Connect, that says who somebody is."""
+
+    issuer: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="the provider's address; empty uses none")
+    client_id: str = Field("", description="of this service at the provider")
+    client_secret: SecretStr | None = Field(None, description="likewise; empty for a public client")
+    address: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="where browsers reach the console, e.g. https://models.example; the provider sends people back to "
+        "/console/sign-in/provider/back there",
+    )
+    claim: str = Field(
+        "email", min_length=1, description="what names the account; an e-mail address has to be a verified one"
+    )
+    new_accounts: RoleWord | None = Field(
+        None, description="role for every model of somebody whom no account names; without one they are refused"
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "OidcSettings":
+        if self.issuer and not (self.client_id and self.address):
+            raise ValueError("a provider needs issuer, client_id and address; one of them is missing")
+        return self
+
+
 class ApiSettings(Section):
     """The HTTP control plane."""
 
@@ -94,6 +120,7 @@ class ApiSettings(Section):
         description="people and programs have accounts of their own (`perennial account set`); everybody is asked who "
         "they are",
     )
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
     hosts: tuple[str, ...] = Field(
         (), description="names that this server answers to beside localhost and its own address, e.g. of a proxy"
     )
@@ -101,6 +128,12 @@ class ApiSettings(Section):
     idle_s: float = Field(
         10.0, gt=0, description="a caller that sends no more of its request for so long is disconnected"
     )
+
+    @model_validator(mode="after")
+    def _provider_has_accounts(self) -> "ApiSettings":
+        if self.oidc.issuer and not self.accounts:
+            raise ValueError("oidc.issuer is set and accounts is false; who signs in by a provider has an account")
+        return self
 
     @field_validator("tokens")
     @classmethod

@@ -75,7 +75,7 @@ def answering(
         "[api]",
         f"port = {port}",
     ]
-    lines += [f"{name} = {value}" for name, value in (api or {}).items()]
+    lines += [f"{name} = {value}".replace("{port}", str(port)) for name, value in (api or {}).items()]
     if tokens:
         lines += ["[api.tokens]", *(f'"{hashed(token)}" = "{role}"' for role, token in TOKENS.items())]
     config = folder / "perennial.toml"

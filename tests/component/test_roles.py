@@ -4,7 +4,12 @@ The table is made from the routes of the application, so that a new route is in 
 """
 
 import asyncio
+import json
 import re
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +25,7 @@ from perennial.ops.commands.accounts import add_token, set_account
 from perennial.ops.console.desk import PageRoute
 from perennial.ops.console.site import Console
 from perennial.ops.safety.roles import Role
+from perennial.ops.serving.processes import free_port
 from perennial.ops.views.callers import Callers
 from tests.component.api_server import TOKENS, RunningApi, answering, form_secret
 
@@ -27,6 +33,7 @@ pytestmark = pytest.mark.component
 _OPEN = {  # to everybody: health, the document and its page, the way in
     *("/healthz", "/healthz/live", "/healthz/ready", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/"),
     *("/console/static/{stamp}/{name}", "/console/sign-in", "/console/sign-out"),
+    *("/console/sign-in/provider", "/console/sign-in/provider/back"),
 }
 _BODIES: dict[str, dict[str, Any]] = {  # of operations that learn from their body which model they are for
     "/v1/feedback": {"labels": [{"label": "card", "text": "a text"}]},
@@ -40,9 +47,37 @@ _PASSWORD = "a password of a test"
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningApi, dict[str, str]]]:
+def identities() -> Iterator[str]:
+    """The address of a real identity provider that knows four people."""
+    port = free_port()
+    known = [
+        {"sub": "7", "email": "eve@example.org", "email_verified": True},
+        {"sub": "8", "email": "eve@example.org", "email_verified": True},
+        {"sub": "9", "email": "frank@example.org", "email_verified": False},
+        {"sub": "10", "email": "nobody@example.org", "email_verified": True},
+    ]
+    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
+    command += [word for person in known for word in ("--user-claims", json.dumps(person))]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 30
+            while not _listens(port):
+                assert process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def people(identities: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningApi, dict[str, str]]]:
     """An API with two models, and the tokens of accounts with each role for all models, for one, or for none."""
-    more = {"accounts": "true"}
+    own = "http://127.0.0.1:{port}"
+    more = {
+        "accounts": "true",
+        "oidc": f"{{issuer = '{identities}', client_id = 'perennial', client_secret = 's', address = '{own}'}}",
+    }
     with answering(tmp_path_factory.mktemp("people"), tokens=True, api=more, further={"bare": "classification"}) as api:
         api.parts.ledger.register_model("bare", {})
         held: dict[str, dict[str, str]] = {"nobody": {}, "mixed": {"*": "viewer", "intent": "operator"}}
@@ -252,6 +287,45 @@ def test_accounts_and_tokens_are_an_administrators_and_leave_their_trace(
         assert told in refused.json()["detail"]
     for name in ("local", "Ann Smith", "..", "a" * 101):
         assert api.ask("PUT", f"/v1/accounts/{name}", json={}, headers=admin).status_code in {404, 422}, name
+
+
+def test_a_person_signs_in_by_an_identity_provider(people: tuple[RunningApi, dict[str, str]]) -> None:
+    """The whole way, as a browser goes it: to the provider, back with a code, and into the account of that name."""
+    api, _ = people
+    set_account(api.parts.ledger, "eve@example.org", actor="test", roles={"bare": "labeller"})
+    set_account(api.parts.ledger, "frank@example.org", actor="test", roles={"bare": "labeller"})
+    with _browser(api) as eve, _browser(api) as other:
+        back = _through_provider(eve, sub="7", to="/console/models/bare")
+        seen = eve.get(back)
+        assert (seen.status_code, seen.history) == (200, []), "no redirect: it would leave the strict cookie behind"
+        assert 'http-equiv="refresh" content="0; url=/console/models/bare"' in seen.text
+        assert "eve@example.org" in eve.get("/console/models/bare").text
+        assert eve.get("/console/models/intent").status_code == 403
+        assert api.parts.ledger.account("eve@example.org").subject is not None
+        assert eve.get(back).status_code == 409, "an answer is taken once"
+        assert other.get(back).status_code == 409, "and in the browser that asked for it alone"
+        for sub, told in (("8", "another person"), ("9", "not verified"), ("10", "no account is named")):
+            with _browser(api) as stranger:
+                refused = stranger.get(_through_provider(stranger, sub=sub, to="/console"))
+                assert refused.status_code == 409
+                assert told in refused.text
+                assert stranger.get("/console").url.path == "/console/sign-in"
+        assert _through_provider(eve, sub="7", to="https://evil.example").startswith(api.url)
+    names = {account.name for account in api.parts.ledger.accounts()}
+    assert "nobody@example.org" not in names
+
+
+def _through_provider(browser: httpx.Client, *, sub: str, to: str) -> str:
+    """Where the provider sends a browser back to that began a sign-in and chose this person."""
+    begun = browser.get("/console/sign-in/provider", params={"next": to}, follow_redirects=False)
+    chosen = httpx.post(begun.headers["location"], data={"sub": sub}, timeout=20)
+    assert chosen.status_code in {302, 303}, chosen.text
+    return str(chosen.headers["location"])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _browser(api: RunningApi) -> httpx.Client:
