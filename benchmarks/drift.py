@@ -1,4 +1,4 @@
-"""Does the drift rule alarm when it should, and only then? False alarms, delays and cost on BANKING77.
+"""Does the drift rule alarm when it should, and only then? False alarms, delays and cost on a labelled set.
 
     python -m benchmarks.drift --data DIR [--part streams] [--quick] [--window 200]
 
@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks import record
-from benchmarks.drift_dependent import dependent, found
+from benchmarks.drift_dependent import dependent, found, long_run
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
@@ -38,7 +38,9 @@ Rows = list[dict[str, Any]]
 def main() -> None:
     """Run, print a table and write `benchmarks/out/drift.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv and test.csv of BANKING77")
+    parser.add_argument("--data", type=Path, required=True, help="folder `banking77` with its train.csv and test.csv")
+    parser.add_argument("--also", type=Path, help="folder of another labelled set, for the part long_run")
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the part long_run, on each set")
     parser.add_argument("--part", choices=sorted(_PARTS), action="append", help="run this part only; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer repeats; figures are rough")
     parser.add_argument("--window", type=int, default=200, help="requests in a window")
@@ -92,7 +94,16 @@ def _dependent(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
 
 
 def _found(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
-    return [_shown(row) for row in found(traffic, 2 if chosen.quick else 20)]
+    return [_shown(row) for row in found(traffic, 2 if chosen.quick else 10)]
+
+
+def _long_run(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
+    requests = 50_000 if chosen.quick else chosen.requests
+    rows = [{"data": chosen.data.name, **_shown(row)} for row in long_run(traffic, requests)]
+    if chosen.also is not None:
+        other = load(chosen.also, record.OUT / "cache")
+        rows += [{"data": chosen.also.name, **_shown(row)} for row in long_run(other, requests)]
+    return rows
 
 
 def _worth(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
@@ -111,6 +122,7 @@ _PARTS: dict[str, Callable[[Traffic, argparse.Namespace], Rows]] = {
     "cost": _cost,
     "dependent": _dependent,
     "dependent_found": _found,
+    "long_run": _long_run,
     "worth": _worth,
     "week": _week,
 }

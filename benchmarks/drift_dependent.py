@@ -7,6 +7,7 @@ began, so that a quiet service's week and a busy one's are told apart.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from benchmarks.drift_streams import joined
 from benchmarks.drift_traffic import Traffic
 from perennial.continual.drift import DriftMonitor, DriftSettings, ReferenceProfile, Window, compare
-from perennial.continual.drift.compare import DriftComparison
 from perennial.continual.drift.dependence import Counting, CountingRule
 from perennial.continual.drift.monitor import DriftSignal, MonitorState
+from perennial.continual.drift.novelty import NoveltyState, with_novelty
 from perennial.continual.drift.seasons import Phase, in_season
 
-__all__ = ["dependent", "found"]
+__all__ = ["dependent", "found", "long_run"]
 
 _REFERENCE_ROWS, _WINDOW_ROWS = 600, 200
 _CALLERS = 3_000
@@ -28,6 +29,8 @@ _DAY = 2_000  # requests a day of a quiet service
 _BUSY_DAY = 200_000
 _LATEST = 4_000  # requests after a change at which a stream is given up
 _PERIODS_BACK = 4
+_OF_ONE = 50_000  # requests of one champion
+_STRIDE = 5  # so that a short run has kinds of all sorts
 
 Places = NDArray[np.int64]
 Draw = Callable[[Places, np.random.Generator], Places]  # rows for requests at these places in time
@@ -209,9 +212,17 @@ class _Watch:
     """One stream under the rule, as the watch of traffic does it; `seasons` are periods in requests."""
 
     def __init__(
-        self, pool: _Pool, draw: Draw, settings: DriftSettings, rng: np.random.Generator, periods: dict[str, int]
+        self,
+        pool: _Pool,
+        draw: Draw,
+        settings: DriftSettings,
+        rng: np.random.Generator,
+        periods: dict[str, int],
+        *,
+        novelty: bool = True,
     ) -> None:
         self._pool, self._draw, self._settings, self._rng, self._periods = pool, draw, settings, rng, periods
+        self._novelty = novelty
         self._monitor = DriftMonitor(settings=settings)
         self._clean_at: int | None = None
         self._like_reference = False
@@ -224,13 +235,17 @@ class _Watch:
         """Watch the rows that count; after each window, how many of them were seen and what it said."""
         profile = ReferenceProfile.build(self._pool.rows.rows(rows[:_REFERENCE_ROWS]), version=1, rng=self._rng)
         state: MonitorState = self._monitor.start(1, now_request=_REFERENCE_ROWS)
+        novelty = NoveltyState.begun(profile, run_length=10.0 * self._settings.requests_per_false_retraining)
         self._clean_at = int(at[_REFERENCE_ROWS - 1])
         for end in range(_REFERENCE_ROWS + _WINDOW_ROWS, len(rows) + 1, _WINDOW_ROWS):
             part = slice(end - _WINDOW_ROWS, end)
             current = self._pool.rows.rows(rows[part])
             comparison = compare(profile, current, self._settings, self._rng)
-            if self._periods and (comparison.drifted or comparison.mix_moved):
-                comparison = self._asked(comparison, profile, current, int(at[part][0]), int(at[part][-1]) + 1)
+            phases = cache(partial(self._phases, int(at[part][0]), int(at[part][-1]) + 1))
+            if comparison.drifted or comparison.mix_moved:
+                comparison = in_season(comparison, profile, current, phases(), self._settings, self._rng)
+            if novelty is not None and self._novelty:
+                novelty, comparison = with_novelty(comparison, novelty, profile, current, phases, self._rng)
             if comparison.like_reference(self._settings):
                 self._clean_at, self._like_reference = int(at[end - 1]), True
             state, signal = self._monitor.update(state, comparison, end)
@@ -242,9 +257,7 @@ class _Watch:
             self.seasons += [each.value for each in (comparison.season, comparison.mix_season) if each.value]
             yield end, signal
 
-    def _asked(
-        self, comparison: DriftComparison, profile: ReferenceProfile, current: Window, begin: int, end: int
-    ) -> DriftComparison:
+    def _phases(self, begin: int, end: int) -> dict[str, Phase]:
         phases = {}
         for name, period in self._periods.items():
             spans = [
@@ -260,7 +273,7 @@ class _Watch:
                 between=tuple(self._rows(np.arange(begin - back, end - back)) for back in others),
                 like_since=self._like_reference,
             )
-        return in_season(comparison, profile, current, phases, self._settings, self._rng)
+        return phases
 
     def _rows(self, at: Places) -> Window:
         """What was asked then; a fresh draw of the same traffic stands for it."""
@@ -294,6 +307,22 @@ def dependent(traffic: Traffic, requests: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def long_run(traffic: Traffic, requests: int) -> Iterator[dict[str, Any]]:
+    """One row a champion: alerts in so many clean requests together, by all kinds of dependent traffic in turns."""
+    pool, kinds = _Pool.of(traffic), list(_STREAMS.items())
+    for number in range(max(1, round(requests / _OF_ONE))):
+        name, kind = kinds[_STRIDE * number % len(kinds)]
+        stream = kind.make(pool, kind.at(_OF_ONE), np.random.default_rng([37, number]))
+        watched = _watched(pool, kind, stream, CountingRule(), DriftSettings())
+        yield {
+            "kind": name,
+            "requests": len(stream.rows),
+            "windows": watched.windows,
+            "alerts": len(watched.alerts),
+            "alerts_at": watched.alerts,
+        }
+
+
 def _watched(
     pool: _Pool,
     kind: _Kind,
@@ -307,7 +336,7 @@ def _watched(
     texts, answers = pool.rows.texts[stream.rows], pool.rows.predictions[stream.rows]
     counts = Counting(rule).counted(stream.callers, texts.tolist(), answers.tolist())
     periods = {"a day": kind.day, "a week": 7 * kind.day} if seasons else {}
-    watch = _Watch(pool, kind.draw(pool), settings, np.random.default_rng(29), periods)
+    watch = _Watch(pool, kind.draw(pool), settings, np.random.default_rng(29), periods, novelty=seasons)
     for _ in watch.follow(stream.rows[counts], stream.at[counts]):
         pass
     return watch

@@ -98,6 +98,7 @@ class DriftComparison:
 
     `season` says whether the window is like the same phase of the `period` before it; with `excused` it is no drift
     then. `mix_season` says so of its mix of answers; with `mix_new` that mix is new, and that was asked to be drift.
+    `novel` says that requests became new to the version, by the evidence of this window and those before it.
 
     >>> r = StatisticResult(statistic=0.3, p_value=0.001, effect=0.3, floor=0.1, n_reference=600, n_current=300)
     >>> s = SignalResult(signal=Signal.CONFIDENCE, method="ks", result=r, adjusted_p=0.002, drifted=True)
@@ -122,11 +123,12 @@ class DriftComparison:
     excused: bool = False
     mix_season: Season = Season.NOT_ASKED
     mix_new: bool = False
+    novel: bool = False
 
     @property
     def drifted(self) -> bool:
-        """Whether any signal drifted that speaks of more than the mix of answers, or than the time of day or week."""
-        return not self.excused and any(signal.drifted for signal in self._telling)
+        """Whether a signal drifted that speaks of more than the mix of answers, or the time of day or week."""
+        return self.novel or (not self.excused and any(signal.drifted for signal in self._telling))
 
     @property
     def mix_moved(self) -> bool:
@@ -156,6 +158,8 @@ class DriftComparison:
 
     def released(self, settings: DriftSettings) -> bool:
         """Whether every signal is clean by the stricter release level, so that a warning may end."""
+        if self.novel:
+            return False
         level = min(0.5, self.alpha * settings.release)
         return self.excused or not any(
             s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self._telling
@@ -183,7 +187,7 @@ class DriftComparison:
             for item in facts["signals"]
         )
         rest = {name: facts[name] for name in ("version", "n_reference", "n_current", "alpha", "permutations", "seed")}
-        names = ("matched", "matched_share", "silent_share", "period", "excused", "mix_new")
+        names = ("matched", "matched_share", "silent_share", "period", "excused", "mix_new", "novel")
         later = {name: facts[name] for name in names if name in facts}
         return cls(
             signals=signals,

@@ -296,7 +296,10 @@ def _slices(reference: ReferenceProfile, current: Window) -> tuple[LabelShift, .
 
 def _summary(comparison: DriftComparison, groups: list[TextGroup]) -> str:
     signals = ", ".join(signal.value for signal in comparison.drifted_signals)
-    summary = f"{signals if comparison.drifted else 'nothing'} drifted in {comparison.n_current} rows"
+    drifted = signals if comparison.drifted and signals else "nothing"
+    summary = f"{drifted} drifted in {comparison.n_current} rows"
+    if comparison.novel:
+        summary += "; more requests are new to the version than before, by the evidence of many windows"
     if comparison.drifted and groups:
         summary += f"; largest unknown group: {groups[0].name} ({groups[0].rows})"
     if comparison.feedback_missing:

@@ -1,6 +1,7 @@
 """From single comparisons to an alert: votes over windows, hysteresis and cooldown, as a pure state machine.
 
 ok -> warning (a drifted window) -> alert (2 of 3, or 3 of 5) -> cooldown -> ok (released), or warning again
+Requests that became new alert at once: that evidence is of many windows.
 """
 
 from collections.abc import Mapping
@@ -125,8 +126,8 @@ class DriftMonitor:
             self._mixed(state, comparison), recent=recent, windows=state.windows + 1, last_request=now_request
         )
         if state.level in (Level.ALERT, Level.COOLDOWN):
-            after = self._cooling(seen, comparison.drifted, released)
-        elif sum(recent) >= votes.needed:
+            after = self._cooling(seen, comparison, released)
+        elif comparison.novel or sum(recent) >= votes.needed:
             after = self._alert(seen)
         elif sum(recent) or (state.level is Level.WARNING and not released):
             after = replace(seen, level=Level.WARNING)
@@ -167,19 +168,22 @@ class DriftMonitor:
             cooldown_until=state.last_request + self.settings.cooldown_requests,
         )
 
-    def _cooling(self, state: MonitorState, drifted: bool, released: bool) -> MonitorState:
+    def _cooling(self, state: MonitorState, comparison: DriftComparison, released: bool) -> MonitorState:
         """Votes are not counted while cooling, so an alert cannot follow another before the cooldown has passed."""
         if state.last_request < state.cooldown_until:
             return replace(state, level=Level.COOLDOWN, recent=())
         if released:
             return replace(state, level=Level.OK, recent=(), in_episode=False)
-        return replace(state, level=Level.WARNING, recent=(drifted,))
+        if comparison.novel:
+            return self._alert(state)
+        return replace(state, level=Level.WARNING, recent=(comparison.drifted,))
 
     def _signal(
         self, before: MonitorState, after: MonitorState, comparison: DriftComparison, votes: int
     ) -> DriftSignal:
         alert = after.level is Level.ALERT
         names = ", ".join(signal.value for signal in comparison.drifted_signals) or "no signal"
+        more = "; more requests are new to the version than before" if comparison.novel else ""
         among = self.settings.votes.among
         return DriftSignal(
             level=after.level,
@@ -189,7 +193,8 @@ class DriftMonitor:
             at_request=after.last_request,
             votes=votes,
             signals=comparison.drifted_signals,
-            reason=f"{votes} of the last {among} windows drifted; this one in {names} (level {comparison.alpha:.4f})",
+            reason=f"{votes} of the last {among} windows drifted; this one in {names} (level {comparison.alpha:.4f})"
+            f"{more}",
             mix=after.mix_told and not before.mix_told,
             silence=after.silence_told and not before.silence_told,
         )

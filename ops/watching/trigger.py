@@ -26,6 +26,7 @@ from perennial.ops.watching.unlearnt import UnlearntLabels
 __all__ = ["Trigger"]
 
 _ERRORS = "labelled_errors"
+_NOVELTY = "new_requests"
 _ENDS = {  # in words; what failed for reasons of its own may be tried again on the same labels
     CycleState.ROLLED_BACK.value: "rolled back",
     CycleState.ABORTED.value: "aborted",
@@ -110,6 +111,8 @@ class Trigger:
         if watch is not None and watch.version == route.champion and watch.in_alert:
             newest = self._ledger.drift_reports(self._model, limit=1)
             signals = tuple(newest[0].payload["signal"].get("signals", ())) if newest else ()
+            if newest and newest[0].payload["comparison"].get("novel"):
+                signals = (*signals, _NOVELTY)
             return _Drift(state=DriftState.ALERT, since=watch.since, signals=signals)
         errors = ErrorState.of(self._ledger, self._model, route.champion)
         if errors is not None and errors.since is not None:

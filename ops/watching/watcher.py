@@ -1,8 +1,10 @@
 """Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +14,7 @@ from perennial.continual.drift.compare import DriftComparison, compare
 from perennial.continual.drift.dependence import CountingRule
 from perennial.continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
 from perennial.continual.drift.reference import ReferenceProfile, forget_rows
-from perennial.continual.drift.seasons import Seasons, in_season
-from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
+from perennial.continual.drift.seasons import Phase, Seasons, in_season
 from perennial.continual.drift.settings import DriftSettings, Votes
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
@@ -26,6 +27,7 @@ from perennial.ops.watching.budget import WatchBudget
 from perennial.ops.watching.catching_up import BACKLOG, Gap, sampled_report
 from perennial.ops.watching.outcomes import OutcomeWatch
 from perennial.ops.watching.seasons import PhaseReader
+from perennial.ops.watching.sequences import Followed, followed
 from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, passed_over, window_report
 
 __all__ = ["Watcher", "counting_rule", "drift_settings"]
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 _CLOCK_STEP = timedelta(minutes=10)  # further ahead than now lies nothing that an honest clock told
 _MOST_WINDOWS = 20  # a pass; the next one goes on
 _SUSPECTED = 3  # windows a pass that decide about one that drifted, whatever they cost
+_SEASONS, _SEQUENCES = 1, 2  # streams of chance beside that of the comparison
 _SPARE, _MOST_SPARE = 6, 48  # times a window's rows that are left ahead where rows are passed over: copies do not count
 
 
@@ -264,7 +267,8 @@ class Watcher:
         reference = ReferenceProfile.load(self._reference(progress.version))
         settings = drift_settings(self._workspace, self._model)
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version, progress.windows])
-        comparison = self._in_season(progress, compare(reference, window, settings, rng), reference, window, rng)
+        one_by_one = self._settled(progress, compare(reference, window, settings, rng), reference, window)
+        comparison = one_by_one.comparison
         before = MonitorState.from_json(progress.monitor or {})
         requests = progress.requests + len(window)
         after, signal = DriftMonitor(settings=settings).update(before, comparison, requests)
@@ -276,7 +280,6 @@ class Watcher:
         end = _end(cut)
         every = self._workspace.model(self._model).drift.report_every_windows
         wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0
-        followed, evidence = self._follow(progress, reference, window)
         moved = progress.changed(
             **end,
             requests=requests,
@@ -284,7 +287,7 @@ class Watcher:
             used_share=0.0 if self._budget is None else round(self._budget.used_share, 4),
             monitor=after.to_json(),
             drift_since=began,
-            sequential=followed,
+            sequential=one_by_one.states,
             like_until=end["cursor"] if comparison.like_reference(settings) else progress.like_until,
         )
         row = window_report(
@@ -296,7 +299,7 @@ class Watcher:
             after=_after(progress),
             counting_from=progress.counting_from,
             rule=self._rule(),
-            told={"drift_since": began, "report_wanted": wanted, "sequential": evidence},
+            told={"drift_since": began, "report_wanted": wanted, "sequential": one_by_one.told},
         )
         with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
             report_id = self._ledger.add_drift_report(row)
@@ -304,60 +307,41 @@ class Watcher:
         self._record(progress.version, comparison, signal, report_id, cut)
         return moved, signal
 
-    def _in_season(
-        self,
-        progress: WatchState,
-        comparison: DriftComparison,
-        reference: ReferenceProfile,
-        window: Window,
-        rng: np.random.Generator,
-    ) -> DriftComparison:
-        """The comparison, with what the same hours before say of a window that is unlike the reference."""
-        if not (comparison.drifted or comparison.mix_moved):
-            return comparison
-        seasons = Seasons(self._workspace.model(self._model).drift.seasons)
-        reader = PhaseReader(
-            self._traffic,
-            progress.version,
-            seasons=seasons,
-            rule=self._rule(),
-            told=lambda rows: self._outcomes.told(rows, progress.version),
-        )
+    def _settled(
+        self, progress: WatchState, comparison: DriftComparison, reference: ReferenceProfile, window: Window
+    ) -> Followed:
+        """The comparison, with what the same hours before and the requests one by one say of the window."""
+        drift = self._workspace.model(self._model).drift
+        seasons = Seasons(drift.seasons)
         like_until = None if progress.like_until is None else datetime.fromisoformat(progress.like_until)
-        return in_season(
+
+        @cache
+        def phases() -> Mapping[str, Phase]:
+            told = partial(self._outcomes.told, version=progress.version)
+            reader = PhaseReader(self._traffic, progress.version, seasons=seasons, rule=self._rule(), told=told)
+            return reader.phases(window, reference.sample, like_until)
+
+        seed = [self._workspace.settings.seed, progress.version, progress.windows]
+        if comparison.drifted or comparison.mix_moved:
+            comparison = in_season(
+                comparison,
+                reference,
+                window,
+                phases(),
+                drift_settings(self._workspace, self._model),
+                np.random.default_rng([*seed, _SEASONS]),
+                declared=seasons.declared,
+            )
+        return followed(
+            progress.sequential,
+            drift,
             comparison,
             reference,
             window,
-            reader.phases(window, reference.sample, like_until),
-            drift_settings(self._workspace, self._model),
-            rng,
+            phases,
+            np.random.default_rng([*seed, _SEQUENCES]),
             declared=seasons.declared,
         )
-
-    def _follow(
-        self, progress: WatchState, reference: ReferenceProfile, window: Window
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person.
-
-        Of answers without a confidence there is nothing to follow.
-        """
-        if reference.sample.confidences is None or window.confidences is None:
-            return {}, {}
-        settings = self._workspace.model(self._model).drift
-        states: dict[str, Any] = {}
-        evidence: dict[str, Any] = {}
-        for name, values_of in (
-            ("doubt", doubt),
-            ("abstained", lambda confidences: abstained(confidences, settings.abstain_below)),
-        ):
-            before = (progress.sequential or {}).get(name)
-            bound = upper_bound(values_of(reference.sample.confidences)) if before is None else before["bound"]
-            detector = EDetector(bound=bound, run_length=settings.requests_per_false_retraining)
-            state = detector.start() if before is None else EDetectorState.from_json(before["state"])
-            state, alarms = detector.update(state, values_of(window.confidences))
-            states[name] = {"bound": bound, "state": state.to_json()}
-            evidence[name] = {"bound": bound, "evidence": state.value, "alarms": len(alarms)}
-        return states, evidence
 
     def _record(
         self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, cut: CutWindow
@@ -376,6 +360,7 @@ class Watcher:
             "requests": cut.requests,
             "mix_moved": comparison.mix_moved,
             "season": comparison.season.value,
+            "novel": comparison.novel,
             "mix_season": comparison.mix_season.value,
             "silent_share": comparison.silent_share,
         }
