@@ -24,7 +24,8 @@ class ModelJobs:
         """Return the jobs of one model."""
         every = self.every
         table = (
-            ("watch", loop.watch, every.watch_s, "watch"),  # of low priority: it must not hold up what is not
+            # of low priority, so that it holds up nothing else, and a slow one no other model's
+            ("watch", loop.watch, every.watch_s, f"watch-{loop.model.lower()}"),
             ("retrain", loop.check, every.retrain_check_s, "default"),
             ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
         )

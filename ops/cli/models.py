@@ -22,12 +22,17 @@ def register(app: typer.Typer) -> None:
 
 
 @_app.command("list")
-def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every version, its state and where it came from."""
+def list_versions(
+    model: ModelOption = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="newest versions")] = 30,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest versions, their state and where they came from."""
     from perennial.ops.views.versions import version_view
 
     with model_session(config, model, may_be_broken=True) as (parts, model):
-        rows = [version_view(row) for row in parts.ledger.versions(model)]
+        rows = [version_view(row) for row in parts.ledger.versions(model, newest=limit)]
         route = parts.ledger.route(model)
     if as_json:
         print_json(rows)

@@ -8,13 +8,22 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from perennial.continual.errors import NotFound
 from perennial.ops.ledger import schema
-from perennial.ops.ledger.rows import AttemptRow, Conflict, CycleRow, DriftReportRow, JournalRow, Phase
+from perennial.ops.ledger.rows import (
+    AttemptRow,
+    Conflict,
+    CycleRow,
+    DriftReportRow,
+    JournalRow,
+    Phase,
+    predictions_named,
+)
 from perennial.ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["CycleStore"]
 
 _CYCLE = schema.cycle
 _ENTRY = schema.journal_entry
+_REPORT = [column for column in schema.drift_report.columns if column.name not in predictions_named({})]
 
 
 class CycleStore(TombstoneStore):
@@ -145,7 +154,7 @@ class CycleStore(TombstoneStore):
 
     def add_drift_report(self, report: DriftReportRow) -> int:
         """Keep one comparison and return its id. Not idempotent."""
-        values = asdict(report)
+        values = asdict(report) | predictions_named(report.payload)
         del values["id"]
         with self._write() as connection:
             self._lock_model(connection, report.model)
@@ -157,7 +166,7 @@ class CycleStore(TombstoneStore):
     ) -> tuple[DriftReportRow, ...]:
         """Return a model's drift reports after `after_id` and before `before_id`, newest first."""
         table = schema.drift_report
-        statement = select(table).where(table.c.model == model, table.c.id > after_id)
+        statement = select(*_REPORT).where(table.c.model == model, table.c.id > after_id)
         if before_id is not None:
             statement = statement.where(table.c.id < before_id)
         statement = statement.order_by(table.c.id.desc()).limit(limit)
@@ -172,7 +181,7 @@ class CycleStore(TombstoneStore):
         """
         table = schema.drift_report
         with self._read() as connection:
-            result = connection.execute(select(table).where(table.c.model == model, table.c.id == report_id))
+            result = connection.execute(select(*_REPORT).where(table.c.model == model, table.c.id == report_id))
             row = result.mappings().first()
         if row is None:
             raise NotFound(f"{model} has no drift report {report_id}; see `perennial drift watch`")

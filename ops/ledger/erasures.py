@@ -17,7 +17,7 @@ from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.learnt import LearntStore
-from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row
+from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row, predictions_named
 from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tallies import FEEDBACK, SUPERSEDED, WAITING, counter_of
 from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
@@ -221,13 +221,14 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
             if (without := _without_ids(value, ids)) != value:
                 place = (state.c.model == model) & (state.c.name == name)
                 connection.execute(update(state).where(place).values(value=without))
-        places = report.c.payload["after_id"].as_string(), report.c.payload["counting_from", "id"].as_string()
         for part in chunks(sorted(ids)):
-            named = select(report.c.id, report.c.payload).where(
-                report.c.model == model, or_(*(place.in_(part) for place in places))
-            )
-            for number, payload in connection.execute(named).all():
-                values = {"payload": _without_ids(payload, ids)}
+            named = select(report.c.id, report.c.model, report.c.payload)  # by its model all reports would be read
+            named = named.where(or_(report.c.after_id.in_(part), report.c.counting_id.in_(part)))
+            for number, of, payload in connection.execute(named).all():
+                if of != model:
+                    continue
+                without = _without_ids(payload, ids)
+                values = {"payload": without, **predictions_named(without)}
                 connection.execute(update(report).where(report.c.id == number).values(values))
 
     def flush_deletions(self, *, patience_s: float = 5.0) -> bool:

@@ -3,7 +3,7 @@
 The `Ledger` is all of them. What a call promises stands there; here is only which calls belong together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -109,8 +109,10 @@ class Versions(Protocol):
         """Return one version."""
         ...
 
-    def versions(self, model: str) -> tuple[VersionRow, ...]:
-        """Return every version by number."""
+    def versions(
+        self, model: str, *, newest: int | None = None, among: Collection[int] | None = None
+    ) -> tuple[VersionRow, ...]:
+        """Return the versions by number: all, the `newest` so many, or those with some numbers."""
         ...
 
 

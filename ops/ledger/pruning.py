@@ -13,7 +13,7 @@ from perennial.ops.ledger.tallies import FEEDBACK, TallyStore
 
 __all__ = ["Forgotten", "PruningStore"]
 
-_AT_ONCE = 20_000  # rows of a table in one transaction: on SQLite it holds up every other writer
+_AT_ONCE = 5_000  # rows of a table in one transaction: on SQLite it holds up every other writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

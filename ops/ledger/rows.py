@@ -310,6 +310,16 @@ class DriftReportRow:
     id: int | None = None  # set by the ledger
 
 
+def predictions_named(payload: Json) -> dict[str, str | None]:
+    """The predictions that a drift report names: the columns by which an erasure finds it.
+
+    >>> predictions_named({"after_id": "0a", "counting_from": {"at": "...", "id": "09"}})
+    {'after_id': '0a', 'counting_id': '09'}
+    """
+    counting = payload.get("counting_from") or {}
+    return {"after_id": payload.get("after_id"), "counting_id": counting.get("id")}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One link of the chain: who did what, and the hash over the link before it and this one."""

@@ -61,7 +61,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0007"
+REVISION = "0008"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -355,7 +355,11 @@ drift_report = Table(
     Column("state", String, nullable=False),
     Column("payload", JSON, nullable=False),
     Column("path", String),
+    Column("after_id", String),  # the predictions that the payload names, for an erasure
+    Column("counting_id", String),
     Index("ix_drift_report_model", "model", "id"),
+    Index("ix_drift_report_after_id", "after_id"),
+    Index("ix_drift_report_counting_id", "counting_id"),
 )
 
 model_state = Table(

@@ -1,6 +1,6 @@
 """Models, their versions, and the route that says which of them answer."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import timedelta
@@ -13,6 +13,7 @@ from perennial.continual.records import Route
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.rows import Conflict, ModelRow, VersionRow, VersionState
+from perennial.ops.ledger.store import chunks
 
 __all__ = ["VersionStore"]
 
@@ -100,13 +101,25 @@ class VersionStore(AuditStore):
                 connection.execute(update(table).where(wrong).values(state_at=now))
         return tuple(versions)
 
-    def versions(self, model: str, limit: int | None = None, *, after: int = 0) -> tuple[VersionRow, ...]:
-        """Return every version of a model after one, oldest first."""
+    def versions(
+        self,
+        model: str,
+        limit: int | None = None,
+        *,
+        after: int = 0,
+        newest: int | None = None,
+        among: Collection[int] | None = None,
+    ) -> tuple[VersionRow, ...]:
+        """Return the versions of a model after one, oldest first; the `newest` so many, or those with some numbers."""
         number = schema.version.c.version
-        statement = select(schema.version).where(schema.version.c.model == model, number > after).order_by(number)
-        statement = statement.limit(limit)
+        statement = select(schema.version).where(schema.version.c.model == model, number > after)
+        statement = statement.order_by(number).limit(limit)
+        if newest is not None:
+            statement = statement.order_by(None).order_by(number.desc()).limit(newest)
+        parts = [statement] if among is None else [statement.where(number.in_(part)) for part in chunks(sorted(among))]
         with self._read() as connection:
-            return tuple(_version_row(row) for row in connection.execute(statement).mappings())
+            rows = [row for part in parts for row in connection.execute(part).mappings()]
+        return tuple(sorted(map(_version_row, rows), key=lambda row: row.version))
 
     def version(self, model: str, number: int) -> VersionRow:
         """Return one version.

@@ -57,11 +57,12 @@ def remove_superfluous(
     if (row := ledger.active_cycle(model)) is not None:
         cycle = decode(row.payload)
         needed |= {cycle.champion} | ({cycle.challenger} if cycle.challenger is not None else set())
-    states = {row.version: row.state for row in ledger.versions(model)}
+    on_disk = repository.versions(engine)
+    states = {row.version: row.state for row in ledger.versions(model, among=on_disk)}
     needed |= {v for v, state in states.items() if state in {VersionState.TRAINING, VersionState.EXPORTED}}
     turned_away = {version for version, state in states.items() if state in _TURNED_AWAY}
     most = workspace.model(model).cycle.disk_versions
-    old = superfluous(repository.versions(engine), needed=needed, turned_away=turned_away, most=most)
+    old = superfluous(on_disk, needed=needed, turned_away=turned_away, most=most)
     for version in old:
         repository.remove_version(engine, version)
     if old:
@@ -81,9 +82,10 @@ def prune_runs(ledger: Ledger, workspace: Workspace, model: str, *, now: datetim
     """
     cycle = ledger.active_cycle(model)
     at_work = decode(cycle.payload).challenger if cycle is not None and cycle.hinders_erasure else None
-    rows = {row.version: row for row in ledger.versions(model)}
+    folders = _folders(workspace, model)
+    rows = {row.version: row for row in ledger.versions(model, among=[int(folder.name) for folder in folders])}
     gone = []
-    for folder in _folders(workspace, model):
+    for folder in folders:
         number = int(folder.name)
         row, age = rows.get(number), now.timestamp() - _written(folder)
         if number == at_work or age < _IN_USE.total_seconds():

@@ -116,6 +116,21 @@ def test_a_version_round_trips_and_its_state_and_facts_change(ledger: Ledger) ->
     assert ledger.versions("intent") == (stored,)
 
 
+def test_some_versions_are_told_without_reading_the_others(ledger: Ledger) -> None:
+    for number in (1, 2, 3, 4):
+        ledger.add_version(VersionRow(model="intent", version=number))
+
+    def numbers(**asked: Any) -> list[int]:
+        return [row.version for row in ledger.versions("intent", **asked)]
+
+    assert (numbers(), numbers(newest=2), numbers(among=[4, 1, 9]), numbers(among=[])) == (
+        [1, 2, 3, 4],
+        [3, 4],
+        [1, 4],
+        [],
+    )
+
+
 def test_a_version_is_added_once_and_unknown_ones_and_facts_are_named(ledger: Ledger) -> None:
     ledger.add_version(VersionRow(model="intent", version=1))
     with pytest.raises(Conflict, match="version 1 exists"):

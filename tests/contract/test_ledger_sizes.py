@@ -54,6 +54,7 @@ CALLS: dict[str, Callable[[Ledger], object]] = {
     "the end of the audit": lambda ledger: ledger.audit_entries(MODEL, limit=20),
     "notices": lambda ledger: ledger.notices(MODEL, 20),
     "rows of a key": lambda ledger: ledger.rows_of_key(MODEL, "caller-7"),
+    "a key erased": lambda ledger: ledger.erase_key(MODEL, "caller-7"),
 }
 
 
@@ -126,6 +127,17 @@ def test_no_call_reads_more_of_a_larger_ledger(backend: str, tmp_path: Path) -> 
     grown = {name: (small, large) for name, (small, large) in work.items() if large > 2 * small + 60}
     assert grown == {}
     assert work["newest labels"][1] >= 5, "something was counted"
+
+
+def test_postgresql_answers_a_small_question_by_itself_unless_the_url_says_otherwise(tmp_path: Path) -> None:
+    url = fresh_url("postgresql", tmp_path)
+    apart = "&" if "?" in url else "?"
+    told = []
+    for asked in (url, f"{url}{apart}options=-c%20jit%3Don"):
+        with Ledger.open(asked) as ledger, ledger.engine.connect() as connection:
+            settings = [connection.scalar(text(f"SHOW {name}")) for name in ("jit", "max_parallel_workers_per_gather")]
+            told.append(settings)
+    assert told == [["off", "0"], ["on", "0"]]
 
 
 def test_a_walk_through_the_table_would_be_noticed(tmp_path: Path) -> None:

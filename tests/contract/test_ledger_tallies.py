@@ -68,6 +68,26 @@ def test_counters_follow_labels(ledger: Ledger, clock: Clock) -> None:
     assert (ledger.feedback_count("intent"), ledger.feedback_count("other")) == (0, 2)
 
 
+def test_counters_that_something_else_spoilt_are_made_anew(ledger: Ledger) -> None:
+    for version in (1, 2):
+        ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.PUBLISHED))
+    ledger.add_feedback("intent", [FeedbackRow(prediction_id=f"p{n}", label="a", at=at(0)) for n in range(5)])
+    ledger.add_examples("intent", [row(n, "ab"[n % 2], 0) for n in range(20)], split)
+    ids = [each.id for each in ledger.examples("intent", split=Split.TRAIN)]
+    ledger.mark_learnt("intent", ids[:6], 1)
+    ledger.mark_learnt("intent", ids[6:9], 2, base=1)
+    assert ledger.recount("intent") == {}
+    with ledger.engine.begin() as connection:
+        connection.execute(text("UPDATE tally SET rows = rows + 2 WHERE name IN ('feedback', 'learnt')"))
+        connection.execute(text("DELETE FROM tally WHERE name = 'waiting'"))
+        connection.execute(text("DELETE FROM example WHERE input = 'text 19'"))
+    wrong = {"feedback": (7, 5), "waiting": (0, 5), "learnt 1": (8, 6), "learnt 2": (11, 9), "train b": (10, 9)}
+    assert ledger.recount("intent", dry_run=True) == wrong
+    assert ledger.recount("intent") == wrong
+    check(ledger)
+    assert ledger.recount("intent") == ledger.recount("other") == {}
+
+
 def test_counters_follow_examples_and_what_was_learnt(ledger: Ledger, clock: Clock) -> None:
     for version in (1, 2, 3):
         ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.PUBLISHED))

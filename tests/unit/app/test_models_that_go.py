@@ -44,6 +44,11 @@ def test_the_rows_of_every_model_that_the_ledger_knows_are_kept_for_so_long_and_
     assert _jobs(service, "loan") == _KEEP
 
 
+def test_each_model_is_watched_in_a_thread_of_its_own(service: Service) -> None:
+    lanes = {name: spec.lane for name, spec in service._scheduler._specs.items() if name.startswith("watch:")}
+    assert len(lanes) == len(set(lanes.values())) == 2
+
+
 def test_models_divide_the_share_of_the_processors_that_watching_may_take(service: Service) -> None:
     most = service.roster.parts.settings.schedule.watch_share
     assert [loop.watch_share for loop in service.roster.loops.values()] == [most / 2] * 2

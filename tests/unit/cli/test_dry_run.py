@@ -155,6 +155,7 @@ def cli(config: Path, *arguments: str) -> Any:
         ("label queue --json --fill 5", {"items": []}),
         ("label proposals --json", {"requests": 1, "proposals": []}),
         ("replay erase --key mary", {"rows": 0}),
+        ("ledger recount", {"wrong": {"intent": {}}}),
         ("init --data {folder}/labels.csv", {"rows": 2, "labels": 2, "writes": None}),
     ],
 )
