@@ -31,13 +31,14 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 
 # Units go by two. Of what starts servers the longest files come first, by three: much of it waits. Those that measure
 # time or load come last, one by one, and have the machine nearly to themselves: what computes and waits for nothing
-# runs beside them at the lowest priority, and is shown last.
+# runs beside them at the lowest priority, and is shown last. No thread of theirs spins while it waits for work.
 COMPUTING := tests/contract tests/component/encoders tests/component/exporters $(wildcard \
 	tests/component/test_aotinductor.py tests/component/test_bench_rollout.py tests/component/test_engine_commands.py \
 	tests/component/test_tensorrt_*.py)
 test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
-	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; status=0; \
+	export PATH="$(abspath $(BIN)):$$PATH" OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1; \
+	run="$(BIN)/python -m pytest"; status=0; \
 	two="-n 2 --dist loadfile"; three="-n 3 --dist loadfile"; \
 	$$run -q $$two tests/unit perennial/continual || status=1; \
 	$$run --durations 15 $$three --no-loadscope-reorder -m "not (alone or gpu)" $(COMPUTING:%=--ignore %) \
