@@ -105,8 +105,9 @@ def test_loop_learns_a_new_subject_unattended_and_rolls_back(workspace: E2eWorks
 def test_serve_killed_and_restarted_has_the_same_champion_buffer_and_feedback(workspace: E2eWorkspace) -> None:
     with workspace.serving() as process, workspace.client() as client:
         before = workspace.status()
-        answers = ask(client, [text for text, _ in requests_about(KNOWN, 30, seed=7)])
-        receipt = workspace.feedback([(answer.prediction_id, "card") for answer in answers])
+        asked = requests_about(KNOWN, 30, seed=7)
+        answers = ask(client, [text for text, _ in asked])
+        receipt = workspace.feedback([(a.prediction_id, label) for a, (_, label) in zip(answers, asked, strict=True)])
         assert receipt["new"] == 30
         kill(process.pid)
         process.wait()
