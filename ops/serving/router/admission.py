@@ -77,6 +77,7 @@ class RequestQueue(Generic[T]):
         self._rows = self._bytes = self._cost = 0  # of those that wait
         self._cost_at_work = 0
         self._callers = 0  # requests that wait or are at work
+        self._rows_since_breath = 0
         self._pace = Pace()
         self._crowded_since: float | None = None
         self._hold = Hold(limits.batch_rows)
@@ -111,6 +112,7 @@ class RequestQueue(Generic[T]):
                 self._waiting.append(queued)
             self._rows, self._bytes = self._rows + queued.rows, self._bytes + queued.bytes
             self._cost += queued.cost
+            self._rows_since_breath += queued.rows
             if not self._at_work:
                 self._pace.start(now)
             self._count_in(queued, now)
@@ -226,9 +228,13 @@ class RequestQueue(Generic[T]):
             return self._hint(self._wait())
 
     def breathe(self, wait_s: float) -> None:
-        """Wait a moment while a whole batch waits already: another process of the router may take the next one."""
+        """Wait a moment while a whole batch waits already: another process of the router may take the next one.
+
+        Once for each batch that came: a moment for each request would leave those of an overload where nobody refuses.
+        """
         with self._lock:
-            if self._rows >= self.limits.batch_rows:
+            if min(self._rows, self._rows_since_breath) >= self.limits.batch_rows:
+                self._rows_since_breath = 0
                 self._left.wait(wait_s)
 
     @property

@@ -421,6 +421,18 @@ def test_a_whole_batch_that_waits_is_left_to_another_process_for_a_moment():
     assert not waits.is_alive()
 
 
+def test_what_comes_one_by_one_is_waited_for_once_a_batch_so_that_an_overload_is_soon_read_and_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=4))
+    moments: list[float] = []
+    monkeypatch.setattr(queue._left, "wait", moments.append)
+    for number in range(12):
+        queue.offer(_queued(number))
+        queue.breathe(0.5)
+    assert moments == [0.5] * 3
+
+
 def test_a_batch_is_waited_for_as_long_as_was_asked_and_comes_when_it_is_there():
     queue: RequestQueue[int] = RequestQueue(Limits())
     assert queue.take(0.01) == []
