@@ -21,6 +21,17 @@ _ROUTE = {
 _TARGET = b"/v2/models/intent/infer"
 
 
+class StillLoop(asyncio.SelectorEventLoop):
+    """Its time passes when a test says so: what a slow machine does in a moment is decided by the moment alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__()
+
+    def time(self) -> float:
+        return self.now
+
+
 class Upstream:
     """Keeps what it is asked until it is told to answer."""
 
@@ -60,6 +71,14 @@ class Callers:
             request.target = _TARGET
             assert self._gathering.takes(request, question, lambda _: self._count())
 
+    async def later(self, seconds: float) -> None:
+        """So much time passes, and what is due happens."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, StillLoop)
+        loop.now += seconds
+        await asyncio.sleep(0)  # the loop looks for what is due once a round, and calls it in the same one
+        await asyncio.sleep(0)
+
     def _count(self) -> None:
         self.answered += 1
 
@@ -72,7 +91,8 @@ def run(tmp_path: Path) -> Callable[[Callable[[Callers], Coroutine[Any, Any, Non
         async def told() -> None:
             await story(Callers(tmp_path, 64))
 
-        asyncio.run(told())
+        with asyncio.Runner(loop_factory=StillLoop) as runner:
+            runner.run(told())
 
     return running
 
@@ -80,18 +100,18 @@ def run(tmp_path: Path) -> Callable[[Callable[[Callers], Coroutine[Any, Any, Non
 async def _thirty_two(callers: Callers) -> None:
     """One after the other for the first time, then each as soon as it is answered; the engine takes its time."""
     callers.ask(1)
-    await asyncio.sleep(0.02)
+    await callers.later(0.02)
     callers.upstream.answer()
     callers.ask(32)
     assert callers.upstream.rows == [1, 8]
-    await asyncio.sleep(0.02)
+    await callers.later(0.02)
     callers.upstream.answer()
     callers.ask(1)
     assert callers.upstream.rows == [8, 24]
     callers.upstream.answer()
     callers.ask(8)
     assert callers.upstream.rows == [24], "eight beside 24 are worth no batch"
-    await asyncio.sleep(0.05)  # a tenth of it is waited for those who have been answered
+    await callers.later(0.05)  # a tenth of it is waited for those who have been answered
     callers.upstream.answer()
     callers.ask(24)
 
@@ -108,7 +128,7 @@ def test_what_waits_is_asked_as_two_batches_where_it_is_enough_for_both(run):
 def test_those_of_one_batch_are_asked_together_again_while_the_other_is_at_work(run):
     async def story(callers: Callers) -> None:
         await _thirty_two(callers)
-        await asyncio.sleep(0.05)
+        await callers.later(0.05)
         callers.upstream.answer()
         callers.ask(15)
         assert callers.upstream.rows == [16]
@@ -121,10 +141,10 @@ def test_those_of_one_batch_are_asked_together_again_while_the_other_is_at_work(
 def test_whoever_does_not_ask_again_is_waited_for_no_longer_than_a_moment(run):
     async def story(callers: Callers) -> None:
         await _thirty_two(callers)
-        await asyncio.sleep(0.05)
+        await callers.later(0.05)
         callers.upstream.answer()
         callers.ask(12)
-        await asyncio.sleep(0.02)
+        await callers.later(0.02)
         assert callers.upstream.rows == [16, 12]
 
     run(story)
@@ -146,7 +166,7 @@ def test_a_few_wait_for_the_batch_that_is_at_work(run):
         callers.ask(8)
         assert callers.upstream.rows == [1]
         callers.upstream.answer()
-        await asyncio.sleep(0.01)
+        await callers.later(0.01)
         assert (callers.upstream.rows, callers.answered) == ([7], 1)
 
     run(story)
