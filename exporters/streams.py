@@ -161,8 +161,9 @@ class _Faster:
 
     def took(self, second: bool, seconds: float) -> None:
         """What one of them took for a unit of work."""
-        before = self._times[second]
-        self._times[second] = seconds if before is None else _KEPT * before + (1 - _KEPT) * seconds
+        if self._tried[second]:  # its first one makes what all later ones use, and tells nothing of them
+            before = self._times[second]
+            self._times[second] = seconds if before is None else _KEPT * before + (1 - _KEPT) * seconds
         self._tried[second] += 1
 
 

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,23 +74,35 @@ def test_little_work_is_not_cut(lengths: list[int]) -> None:
     assert (len(alone.shapes) + len(single.shapes), single.threads | alone.threads) == (1, {"MainThread"})
 
 
-@pytest.mark.parametrize("slow", ["alone", "single"])
-def test_little_work_goes_to_the_copy_that_is_faster_with_it(slow: str) -> None:
-    """Also when that changes, because somebody else uses the processors now."""
-    copies = {"alone": Echo(), "single": Echo()}
-    infer = Echo.infer
+class Timed(Echo):
+    """Takes so many seconds of a clock for a batch, and others for its first one."""
 
-    def slowly(input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        time.sleep(0.003)
-        return infer(copies[slow], input_ids, attention_mask)
+    def __init__(self, clock: list[float], *, first_s: float, later_s: float) -> None:
+        super().__init__()
+        self.clock, self.first_s, self.later_s = clock, first_s, later_s
 
-    copies[slow].infer = slowly  # type: ignore[method-assign]
-    engine = streamed(copies["alone"], copies["single"], 2)
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        self.clock[0] += self.later_s if self.shapes else self.first_s
+        return super().infer(input_ids, attention_mask)
+
+
+@pytest.mark.parametrize("first_is_faster", [True, False])
+def test_little_work_goes_to_the_copy_that_is_faster_with_it(
+    first_is_faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long its first batch took, and also when that changes: somebody else uses the processors now, say."""
+    clock = [0.0]
+    monkeypatch.setattr("perennial.exporters.streams.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    faster, slower = Timed(clock, first_s=1.0, later_s=0.001), Timed(clock, first_s=0.003, later_s=0.003)
+    engine = streamed(faster, slower, 2) if first_is_faster else streamed(slower, faster, 2)
     ids, mask = batch([5])
     for _ in range(100):
         engine.infer(token_inputs(ids, mask))
-    asked = {name: len(copy.shapes) for name, copy in copies.items()}
-    assert asked[slow] < 12 < 80 < asked["single" if slow == "alone" else "alone"]
+    assert len(slower.shapes) < 12 < 80 < len(faster.shapes)
+    faster.later_s = 0.009
+    for _ in range(100):
+        engine.infer(token_inputs(ids, mask))
+    assert len(slower.shapes) > 60, "it is the faster one now"
 
 
 def test_answers_come_back_in_the_rows_order() -> None:
@@ -109,10 +122,10 @@ def test_batches_at_the_same_time_share_the_streams_and_wait_for_nobody() -> Non
     alone, single, second = Echo(), Echo(), threading.Event()
     engine = streamed(alone, single, 2)
     ids, mask = batch([13] * 32)
-    infer, begun = single.infer, threading.Event()
+    infer, begun, waits = single.infer, threading.Event(), threading.Lock()
 
     def waiting(input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        if not begun.is_set():
+        if waits.acquire(blocking=False):  # one of two pieces does
             begun.set()
             assert second.wait(20)
         return infer(input_ids, attention_mask)
