@@ -178,9 +178,20 @@ def test_a_key_that_breaks_its_rule_fails_its_own_sender_and_each_row_has_its_ow
             assert {key_of[number] for number in outputs["PREDICTION_ID"]} == {key}
 
 
+def test_a_larger_batch_that_the_engine_refuses_is_told_so_and_leaves_its_place_to_the_next_one(served):
+    """Its process computes two of them at once, in threads of their own."""
+    place, server = served
+    place.route(champion=2, resident=(1, 2), epoch=8)
+    with PerennialClient(server.spec.url, MODEL, timeout_s=20.0) as client:
+        for _ in range(3):
+            with pytest.raises(PerennialError, match="did not answer"):
+                client.predict(["hello lost"] * 40)
+        assert {answer.version for answer in client.predict(["card lost"] * 40)} == {2}
+
+
 def test_requests_sent_ahead_and_one_that_is_never_read_keep_their_order_and_hold_up_nobody(served):
     place, server = served
-    place.route(champion=1, resident=(1, 2), epoch=8)
+    place.route(champion=1, resident=(1, 2), epoch=9)
 
     def message(text: str) -> bytes:
         tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
@@ -204,7 +215,7 @@ def test_requests_sent_ahead_and_one_that_is_never_read_keep_their_order_and_hol
 
 def test_a_request_with_a_time_limit_keeps_it(served):
     place, server = served
-    place.route(champion=1, resident=(1, 2), epoch=9)
+    place.route(champion=1, resident=(1, 2), epoch=10)
     url = f"http://127.0.0.1:{server.spec.http_port}/v2/models/{MODEL}/infer"
     tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["card"]}
     reply = httpx.post(url, json={"inputs": [tensor], "parameters": {"timeout": 1}}, timeout=20, verify=False)
