@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from perennial.continual.errors import DataError
-from perennial.continual.learning.ranking.item_texts import words_of
+from perennial.continual.learning.ranking.item_texts import spelt_words
 
 __all__ = ["ItemRule"]
 
@@ -23,12 +23,12 @@ class ItemRule:
 
     @classmethod
     def of(cls, name: str, text: str, *, segment: str = "") -> "ItemRule":
-        """The rule about the words of a text.
+        """The rule about the words of a text: a year is that year, and a decade is written out, as "1990s".
 
         Raises:
             DataError: it has no name, or the text no words.
         """
-        words = tuple(sorted(set(words_of(text))))
+        words = tuple(sorted(set(spelt_words(text))))
         if not name.strip() or not words:
             raise DataError(f"rule {name!r} is about the words {list(words)}; give a name, and one word at least")
         return cls(name=name, words=words, segment=segment)
