@@ -133,7 +133,7 @@ class UsersOfFile:
                     able.append((place, event.user, seen[event.user]))
                 seen[event.user] += 1
         able = able[:: max(1, len(able) // _QUESTIONS)]
-        ends = [place for place, _, _ in able[1:]] + [len(self.events)]
+        ends = [*(place for place, _, _ in able[1:]), len(self.events)][: len(able)]
         return [
             _Question(
                 user=user,

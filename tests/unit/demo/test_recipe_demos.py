@@ -117,6 +117,8 @@ def test_users_of_a_folder_do_what_they_did_and_items_come_when_they_came(tmp_pa
 def test_a_folder_that_tells_too_little_of_its_users_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="668 events give 179 questions; a demonstration needs 500"):
         UsersOfFile.read(shop(tmp_path / "small", users=12), seed=0)
+    with pytest.raises(DataError, match="0 events give 0 questions; a demonstration needs 500"):
+        UsersOfFile.read(shop(tmp_path / "tiny", users=2, each=3), seed=0)
     with pytest.raises(DataError, match=r"is no folder; give one with events\.csv"):
         UsersOfFile.read(tmp_path / "small" / "ratings.csv", seed=0)
 
