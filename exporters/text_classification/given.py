@@ -23,8 +23,8 @@ _RUNTIMES = ("onnxruntime", "openvino", "tokenizers")
 def head_on_given(engine: Engine, bundle: Path, folder: Path, texts: Sequence[str]) -> Engine:
     """An engine that answers these texts by the bundle's head in numpy, on the embeddings that `engine` gives for them.
 
-    Those that are known below `folder` are not worked out again: an engine of the same kind, precision and release gave
-    them for the same encoder on this kind of processor. The others become known.
+    Those that are known below `folder` are not worked out again: an engine of the same kind, graph, precision, options
+    and release gave them for the same encoder on this kind of processor. The others become known.
 
     Raises:
         DataError: the bundle has no solved head.
@@ -32,9 +32,10 @@ def head_on_given(engine: Engine, bundle: Path, folder: Path, texts: Sequence[st
     manifest, head = read_manifest(bundle), read_head(bundle)
     part = TextPart.read(manifest.part)
     releases = {name: manifest.toolchain.get(name) for name in _RUNTIMES}
-    way = (manifest.encoder_fingerprint, manifest.engine, manifest.precision, releases, processor_name())
+    built = (manifest.engine, manifest.precision, manifest.graph_fingerprint, dict(manifest.options))
+    way = (manifest.encoder_fingerprint, built, releases, processor_name())
     known = KnownEmbeddings(
-        folder / _GIVEN, encoder=json.dumps(way), max_length=part.max_length, dimension=part.dimension
+        folder / _GIVEN, encoder=json.dumps(way, sort_keys=True), max_length=part.max_length, dimension=part.dimension
     )
     by = TextAnswerer(engine=engine, tokenizer=TextTokenizer(bundle / TOKENIZER_FILE), labels=head.labels)
     known.learn(texts, by)

@@ -19,6 +19,7 @@ from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.engine import Engine
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.text_classification import known_embeddings
+from perennial.exporters.text_classification.given import head_on_given
 from perennial.ops.making import judging
 from perennial.ops.making.judging import time_alone
 from perennial.ops.serving import bundled
@@ -167,6 +168,28 @@ def test_a_text_is_asked_of_an_encoder_once_and_heads_are_judged_alike(bundles, 
         for name in known["figures"].keys() - measured:
             assert known["figures"][name] == pytest.approx(anew["figures"][name], abs=1e-4), name
         assert known["reasons"] == anew["reasons"]
+
+
+@pytest.mark.parametrize("changed", [{"options": {"inference_precision": "bf16"}}, {"graph_fingerprint": "another"}])
+def test_what_an_engine_that_was_built_otherwise_gave_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    bundle = write_bundle(tmp_path / "one", 1)
+    _give_heads(bundle, 0)
+    asked: list[int] = []
+
+    def run(engine: Engine, signature: Any, inputs: Any, batch: int) -> Any:
+        asked.append(row_count(inputs))
+        return run_sorted(engine, signature, inputs, batch)
+
+    monkeypatch.setattr(known_embeddings, "run_sorted", run)
+    engine = load_engine(bundle, threads=1)
+    for _ in range(2):
+        head_on_given(engine, bundle, tmp_path / "embeddings", TEXTS)
+    assert asked == [3]
+    write_manifest(bundle, replace(read_manifest(bundle), **changed))
+    head_on_given(engine, bundle, tmp_path / "embeddings", TEXTS)
+    assert asked == [3, 3]
 
 
 @pytest.mark.parametrize(("turned", "accepted"), [(False, True), (True, False)])
