@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ _PIECE_BYTES = 16 * 2**20
 class EmbeddingCache:
     """An append-only file of (hash of text, embedding) records for one encoder.
 
-    Texts themselves are not in it. A record torn by a kill is cut off when the file is next opened; writers take a
-    lock for each append, so jobs may share it. 1.6 kB a text at d = 384.
+    Texts themselves are not in it. A record torn by a kill is cut off when the file is next opened or written; writers
+    take a lock for each append, so jobs may share it. 1.6 kB a text at d = 384.
 
     >>> import tempfile, numpy as np
     >>> cache = EmbeddingCache(Path(tempfile.mkdtemp()), encoder="sha256:1", max_length=32, dimension=2)
@@ -107,6 +108,8 @@ class EmbeddingCache:
         rows = [(_key(text), row.astype(np.float32)) for text, row in zip(texts, embeddings, strict=True)]
         with self.path.open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            end = stream.seek(0, os.SEEK_END)
+            stream.truncate(end - end % self._record.itemsize)
             stream.write(self._records(rows))
             stream.flush()
         self._rows.update(rows)

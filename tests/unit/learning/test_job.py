@@ -261,12 +261,17 @@ def test_torn_cache_record_is_cut_off(tmp_path: Path) -> None:
     cache.embed(["a", "b"], ones)
     with cache.path.open("ab") as stream:
         stream.write(b"torn")
+    cache.embed(["c"], ones)
     again = EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)
-    assert len(again) == 2
-    again.embed(["c"], ones)
-    assert len(EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)) == 3
+    assert [again.holds(text) for text in "abc"] == [True] * 3, "it was torn while another writer had it open"
+    with again.path.open("ab") as stream:
+        stream.write(b"torn")
+    again = EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)
+    assert len(again) == 3
+    again.embed(["d"], ones)
+    assert len(EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)) == 4
     assert again.erase(["a", "never"]) == 1
-    assert len(EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)) == 2
+    assert len(EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)) == 3
     assert len(EmbeddingCache(tmp_path, encoder="other", max_length=8, dimension=2)) == 0
 
 
