@@ -203,7 +203,7 @@ class Watcher:
         state = WATCH.read(self._ledger, self._model)
         if state is not None and state.version == champion:
             if state.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
-                return self._healed(state).changed(reference_ready=False)
+                return self._healed(state).changed(reference_ready=False, sequential=None)  # of those rows
             return self._healed(state)
         episode = 0 if state is None else state.episode
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)

@@ -73,9 +73,13 @@ def test_a_reference_that_an_erasure_took_away_is_taken_anew(town: Town) -> None
     watch(town)
     folder = town.workspace.reference("intent", 1)
     shutil.rmtree(folder)
-    town.ask(400, batch=64)
-    watch(town)
+    town.ask(450, batch=64)
+    assert len(watch(town)) == 3
     assert folder.is_dir()
+    state = WATCH.read(town.ledger, "intent")
+    assert state is not None
+    assert state.sequential is not None
+    assert state.sequential["doubt"]["state"]["seen"] == 300, "what was followed beside another reference is gone"
 
 
 def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: Town) -> None:
