@@ -126,23 +126,28 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=_of_postgresql(url), hide_parameters=True)
+        engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise DependencyUnreachable(
             f"a PostgreSQL ledger needs psycopg, which is not installed ({error}); "
             "pip install 'perennial-serving[postgresql]'"
         ) from error
+    event.listen(engine, "connect", lambda connection, _: _prepare_postgresql(connection, url))
+    return engine
 
 
-def _of_postgresql(url: URL) -> dict[str, Any]:
-    """How the ledger connects: its questions are small, and cost less than a compiled plan or workers to share them.
+def _prepare_postgresql(connection: Any, url: URL) -> None:
+    """Have small questions answered at once: they cost less than a compiled plan or workers to share them.
 
-    PostgreSQL guesses that a third of a large table waits for something, where an index knows that none does. Options
-    that the URL gives come later, and win.
+    PostgreSQL guesses that a third of a large table waits for something, where an index knows that none does. What the
+    URL's options name stays as they say. Nothing of this is asked for while connecting: poolers refuse that.
     """
-    asked = url.query.get("options", "")
-    given = asked if isinstance(asked, str) else " ".join(asked)
-    return {"connect_timeout": 5, "options": f"-c jit=off -c max_parallel_workers_per_gather=0 {given}".strip()}
+    given = str(url.query.get("options", ""))
+    with connection.cursor() as cursor:
+        for name, value in (("jit", "off"), ("max_parallel_workers_per_gather", "0")):
+            if name not in given:
+                cursor.execute(f"SET {name} = {value}")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: SqliteConnection, _: Any) -> None:

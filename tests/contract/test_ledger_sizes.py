@@ -132,12 +132,15 @@ def test_no_call_reads_more_of_a_larger_ledger(backend: str, tmp_path: Path) -> 
 def test_postgresql_answers_a_small_question_by_itself_unless_the_url_says_otherwise(tmp_path: Path) -> None:
     url = fresh_url("postgresql", tmp_path)
     apart = "&" if "?" in url else "?"
-    told = []
+    told, while_connecting = [], []
     for asked in (url, f"{url}{apart}options=-c%20jit%3Don"):
         with Ledger.open(asked) as ledger, ledger.engine.connect() as connection:
             settings = [connection.scalar(text(f"SHOW {name}")) for name in ("jit", "max_parallel_workers_per_gather")]
             told.append(settings)
+            driver: Any = connection.connection.driver_connection
+            while_connecting.append(driver.info.options)
     assert told == [["off", "0"], ["on", "0"]]
+    assert while_connecting == ["", "-c jit=on"], "a pooler refuses options that nobody gave it"
 
 
 def test_a_walk_through_the_table_would_be_noticed(tmp_path: Path) -> None:
