@@ -134,7 +134,8 @@ def _of_report(report: DriftReportRow) -> Message | None:
     signal = report.payload["signal"]
     if not signal.get("alert"):
         return None
-    names = ", ".join(signal.get("signals", ())) or "no single signal"
+    new = ["new requests"] if report.payload["comparison"].get("novel") else []
+    names = ", ".join([*signal.get("signals", ()), *new]) or "no single signal"
     return Message(
         model=report.model,
         alert="drift",

@@ -84,6 +84,7 @@ def test_a_drift_is_told_once_an_episode(town: Town) -> None:
     assert sum(signal.alert for signal in watcher.watch()) >= 2, "a lasting drift alerts again after the cooldown"
     notifier_of(town, box).notify()
     assert box.alerts == [("drift", "drift-1")]
+    assert box.got[0].title.endswith("new requests")
     assert "perennial drift explain --model intent --report" in box.got[0].body
     assert box.got[0].facts["version"] == 1
 
