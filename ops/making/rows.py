@@ -216,10 +216,8 @@ class ModelRows:
         if not is_finished(bundle):
             return False
 
-        def rows() -> int:
-            learnable = self._of_classes(
-                self._all_train(), champion
-            )  # as sums count: of classes with rows enough, once
+        def rows() -> int:  # as sums count them: of classes with rows enough, and once
+            learnable = self._of_classes(self._all_train(), champion)
             return len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
 
         return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
