@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from perennial.continual.errors import DataError, NotFound, Refused
+from perennial.continual.errors import DataError, DependencyUnreachable, NotFound, Refused
 from perennial.continual.preparation import shown
 from perennial.ops.ledger import Account, Ledger
 from perennial.ops.safety.passwords import LEAST_CHARACTERS, MOST_CHARACTERS, hash_password, is_password
@@ -29,6 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
 _RESERVED = frozenset({"local", "loop", "policy", "viewer", "labeller", "operator", "admin"})  # actors of their own
 _MOST_WRONG, _WAIT_S, _FORGOTTEN_S = 5, 30.0, 900.0
 _MOST_NAMES = 10_000
+_AT_ONCE = 8  # each holds one of the threads that answer everybody
 _LABEL = 100
 
 
@@ -88,7 +89,7 @@ def checked_name(name: str) -> str:
     Raises:
         DataError: it is none.
     """
-    kept = name.strip().lower()
+    kept = name.strip().lower() if name.isascii() else ""  # a Kelvin sign would become the k of another name
     if not _NAME.fullmatch(kept) or kept in _RESERVED:
         raise DataError(
             f"{shown(name)} cannot name an account; give up to 100 of a-z, 0-9, '.', '_', '@', '+', '-', beginning "
@@ -178,21 +179,33 @@ class PasswordDoor:
         self._ledger = ledger
         self._wrong: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def let_in(self, name: str, password: str) -> Account | None:
         """Return the account; None where name and password do not belong together, or the account is blocked.
 
         Raises:
             Refused: too many wrong passwords were given for this name just now.
+            DependencyUnreachable: too many people give a password at once.
         """
+        if not self._places.acquire(blocking=False):
+            raise DependencyUnreachable(f"{_AT_ONCE} people give a password at once already; try again in a moment")
+        try:
+            return self._known(name, password)
+        finally:
+            self._places.release()
+
+    def _known(self, name: str, password: str) -> Account | None:
         kept = name.strip().lower()[:MOST_CHARACTERS]
         with self._lock:
             self._wrong = {n: seen for n, seen in self._wrong.items() if time.monotonic() - seen[1] < _FORGOTTEN_S}
             wrong, since = self._wrong.get(kept, (0, 0.0))
             if wrong >= _MOST_WRONG and time.monotonic() - since < _WAIT_S:
                 raise Refused(f"{wrong} wrong passwords in a row were given for this name; wait {_WAIT_S:g} s")
-            if len(self._wrong) < _MOST_NAMES or kept in self._wrong:
-                self._wrong[kept] = wrong + 1, time.monotonic()  # taken back when it was right: many may try at once
+            self._wrong.pop(kept, None)
+            while len(self._wrong) >= _MOST_NAMES:  # the eldest goes: strange names must not make room to guess
+                del self._wrong[next(iter(self._wrong))]
+            self._wrong[kept] = wrong + 1, time.monotonic()  # taken back when it was right: many may try at once
         try:
             account: Account | None = self._ledger.account(kept)
         except NotFound:

@@ -7,8 +7,10 @@ nothing of a sign-in that is never finished.
 import base64
 import json
 import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ __all__ = ["BACK", "SIGN_IN_S", "Person", "Provider", "SignIn"]
 
 BACK = "/console/sign-in/provider/back"
 SIGN_IN_S, _LEEWAY_S, _TIMEOUT_S = 600, 60, 10.0
+_AT_ONCE = 8  # each holds one of the threads that answer everybody, as long as the provider takes
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 
 
@@ -76,6 +79,7 @@ class Provider:
     def __init__(self, settings: OidcSettings, *, transport: httpx.BaseTransport | None = None) -> None:
         self._settings, self._transport = settings, transport
         self._back = settings.address.rstrip("/") + BACK
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def address(self, begun: SignIn) -> str:
         """Return where the browser is sent.
@@ -123,8 +127,17 @@ class Provider:
         claims = self._claims(token, keys, metadata, begun.nonce)
         return self._named(claims)
 
-    def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=_TIMEOUT_S, transport=self._transport)
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
+        if not self._places.acquire(blocking=False):
+            raise DependencyUnreachable(
+                f"{_AT_ONCE} people sign in by the identity provider at once already; try again in a moment"
+            )
+        try:
+            with httpx.Client(timeout=_TIMEOUT_S, transport=self._transport) as client:
+                yield client
+        finally:
+            self._places.release()
 
     def _token(self, client: httpx.Client, url: str, begun: SignIn, code: str) -> dict[str, Any]:
         """Give the code for the provider's word."""

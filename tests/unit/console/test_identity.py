@@ -122,3 +122,22 @@ def test_an_answer_that_is_not_the_providers_for_this_browser_lets_nobody_in(
     sent = {"state": begun.state, "code": "c"} | answer
     with pytest.raises(error):
         provider(begun, **made).person(begun, {name: value for name, value in sent.items() if value is not None})
+
+
+def test_a_slow_provider_does_not_hold_every_thread_that_answers() -> None:
+    begun, deep = SignIn.begun("/console"), 0
+
+    def another_comes(_: httpx.Request) -> httpx.Response:
+        nonlocal deep
+        deep += 1
+        assert deep < 40
+        made.address(begun)
+        raise AssertionError("somebody more was let in")
+
+    settings = OidcSettings(issuer=_ISSUER, client_id="perennial", address="https://models.example/")
+    made = Provider(settings, transport=httpx.MockTransport(another_comes))
+    for _ in range(2):  # each gives its place back
+        deep = 0
+        with pytest.raises(DependencyUnreachable, match="at once already"):
+            made.address(begun)
+        assert deep > 1
