@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.api.auth import Where, bearer_of, check, need_of
 from perennial.ops.api.body import Bodies
 from perennial.ops.api.errors import answer_to
@@ -88,9 +89,15 @@ class Guard:
         route, places = self._route(inner)
         inner[_STREAM] = STREAMS in (getattr(route, "openapi_extra", None) or {})
         is_page = self._pages is not None and self._pages.covers(scope["path"])
-        caller, by_session = await self._caller(headers, is_page=is_page)
+        need = need_of(route)
+        try:
+            caller, by_session = await self._caller(headers, is_page=is_page)
+        except DependencyUnreachable:
+            if need is not None:
+                raise
+            caller, by_session = None, False  # what is open to everybody needs no ledger
         inner |= {CALLER: caller, BY_SESSION: by_session}
-        if (need := need_of(route)) is not None:
+        if need is not None:
             if caller is None:
                 raise HTTPException(401, *(("sign in",) if is_page else _NO_TOKEN))
             needed, where = need

@@ -31,11 +31,9 @@ class Callers:
 
     def with_token(self, token: str) -> Caller | None:
         """Return whose token this is; None where it is nobody's, was revoked or has ended."""
-        wanted, found = hashed(token), None
-        for entry, caller in self.sessions().items():  # all of them, so that the time does not say which one it is
-            if secrets.compare_digest(entry, wanted):
-                found = caller
-        return found
+        wanted = hashed(token)
+        known = _looked_up({entry: caller for entry, (caller, _) in self._set.items()}, wanted)
+        return _looked_up(self.sessions(), wanted) if known is None else known  # those of the settings need no ledger
 
     def sessions(self) -> Mapping[str, Caller]:
         """Return the callers by what their sessions begin with: the hash of a token, or `session_of` an account."""
@@ -57,6 +55,14 @@ class Callers:
 def session_of(account: Account) -> str:
     """Return what an account's sessions begin with; it changes when all of them are to end."""
     return f"account:{account.name}:{account.seal}"
+
+
+def _looked_up(known: Mapping[str, Caller], wanted: str) -> Caller | None:
+    found = None
+    for entry, caller in known.items():  # all of them, so that the time does not say which one it is
+        if secrets.compare_digest(entry, wanted):
+            found = caller
+    return found
 
 
 def _known(accounts: tuple[Account, ...]) -> _Known:
