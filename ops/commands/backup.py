@@ -26,6 +26,7 @@ __all__ = ["BUNDLES", "LEDGER", "SETTINGS", "STATE", "Backup", "StoredFile", "ba
 FORMAT = "perennial.backup/1"
 MANIFEST, LEDGER, STATE, BUNDLES, SETTINGS = "backup.json", "ledger", "state", "bundles", "perennial.toml"
 _OF_A_PROCESS = frozenset({"cache", "clock.json", "restoring.json", "route", "serve.json", "triton"})
+_KEY = "console.json"  # whoever has it, and a ledger, can make sessions of everybody
 _NO_COPY = (".lock", "-wal", "-shm", "-journal", ".sock")
 _SQLITE = b"SQLite format 3\0"
 _LOOKS = 20  # at folders that change
@@ -198,7 +199,7 @@ def _state_files(settings: Settings) -> Iterator[str]:
     own = settings.repository.resolve()
     for name in _files_below(settings.state):
         first = name.partition("/")[0]
-        if first in _OF_A_PROCESS or first.startswith("ledger.db") or name.endswith(_NO_COPY):
+        if first in _OF_A_PROCESS or name == _KEY or first.startswith("ledger.db") or name.endswith(_NO_COPY):
             continue
         if not (settings.state / name).resolve().is_relative_to(own):  # where the repository lies in the state
             yield name

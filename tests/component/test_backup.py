@@ -91,6 +91,7 @@ def _fill(house: House) -> None:
     report.write_text("<p>a report")
     workspace.cache.mkdir()
     (workspace.cache / "big.bin").write_bytes(bytes(10))
+    (house.settings.state / "console.json").write_text('{"key": "00", "ended": {}}')
     writer = TrafficWriter(workspace.traffic("intent"), "test", dimension=3)
     writer.append(columns([1.0, 2.0]))
     writer.close()
@@ -126,6 +127,7 @@ def test_a_workspace_is_made_again_elsewhere_and_on_either_database(
         last = ledger.last_example_id("intent")
     made = back_up(house.settings, target, config=house.config)
     assert not any("cache" in name or "route/" in name for name in made.files)
+    assert "state/console.json" not in made.files, "with it a backup would let its reader in"
     shutil.rmtree(house.config.parent)  # the disaster
     restored = restore(target, elsewhere, actor="ann")
     assert restored.models == ("desk", "intent")
