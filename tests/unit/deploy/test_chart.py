@@ -1,13 +1,17 @@
 """The Helm chart renders into what Kubernetes takes, for one Triton and for several, and says what is missing."""
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from perennial.ops.settings import load_settings
 from tests.unit.deploy.chart import CHART, NEEDED, helm, rendered
+from tests.unit.deploy.queries import DEPLOY
 
 _SEVERAL = (
     *NEEDED,
@@ -17,13 +21,20 @@ _SEVERAL = (
     "hosts={models.example}",
 )
 _EXISTING = ("--set", "existingSecret=mine")
+_PROVIDER = "[api.oidc]\nissuer = 'https://id.example'\nclient_id = 'p'\naddress = 'https://models.example'\n"
+_SECRET = {"name": "PERENNIAL_API__OIDC__CLIENT_SECRET", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "oidc"}}}
+_PEOPLE = (
+    *_EXISTING,
+    "--set-json",
+    f"accounts=true,environment={json.dumps([_SECRET])},settings={json.dumps(_PROVIDER + '[models.intent]')}",
+)
 
 
 def of_kind(kind: str, *values: str) -> dict[str, dict[str, Any]]:
     return {one["metadata"]["name"]: one for one in rendered(*values) if one["kind"] == kind}
 
 
-@pytest.mark.parametrize("values", [NEEDED, _SEVERAL, _EXISTING], ids=["one", "several", "existing secret"])
+@pytest.mark.parametrize("values", [NEEDED, _SEVERAL, _EXISTING, _PEOPLE], ids=["one", "several", "existing", "people"])
 def test_kubernetes_takes_each_manifest(values: tuple[str, ...]) -> None:
     for manifest in rendered(*values):
         kubernetes_validate.validate(manifest, "1.31", strict=True)
@@ -87,6 +98,23 @@ def test_secrets_come_from_outside_or_are_asked_for() -> None:
         done = helm("template", "perennial", str(CHART), "--set", given)
         assert done.returncode != 0
         assert f"{missing} or existingSecret is needed" in done.stderr
+
+
+def test_people_sign_in_where_the_values_say_so_and_their_secret_is_in_no_file(tmp_path: Path) -> None:
+    (config,) = of_kind("ConfigMap", *_PEOPLE).values()
+    (tmp_path / "perennial.toml").write_text(config["data"]["perennial.toml"])
+    api = load_settings(tmp_path / "perennial.toml").api
+    assert (api.accounts, api.oidc.issuer, api.tokens) == (True, "https://id.example", {})
+    (container,) = of_kind("Deployment", *_PEOPLE)["perennial"]["spec"]["template"]["spec"]["containers"]
+    assert container["env"][-1]["name"] == "PERENNIAL_API__OIDC__CLIENT_SECRET"
+    assert "'.[postgresql,oidc]'" in (DEPLOY / "Containerfile").read_text()
+
+
+def test_the_chart_is_of_this_release() -> None:
+    release = tomllib.loads((DEPLOY.parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    chart, values = (yaml.safe_load((CHART / name).read_text()) for name in ("Chart.yaml", "values.yaml"))
+    images = [values["images"][name].rpartition(":")[2] for name in ("control", "triton")]
+    assert {chart["version"], chart["appVersion"], *images} == {release}
 
 
 def test_gpus_are_asked_for_where_there_are_some() -> None:
