@@ -289,6 +289,15 @@ def test_accounts_and_tokens_are_an_administrators_and_leave_their_trace(
         assert api.ask("PUT", f"/v1/accounts/{name}", json={}, headers=admin).status_code in {404, 422}, name
 
 
+def test_the_page_of_the_settings_says_that_there_are_accounts(people: tuple[RunningApi, dict[str, str]]) -> None:
+    api, tokens = people
+    with _browser(api) as operator:
+        _sign_in(operator, token=tokens["operator-of-all"])
+        seen = operator.get("/console/settings").text
+    assert "perennial account list" in seen
+    assert "everybody on this machine" not in seen
+
+
 def test_a_person_signs_in_by_an_identity_provider(people: tuple[RunningApi, dict[str, str]]) -> None:
     """The whole way, as a browser goes it: to the provider, back with a code, and into the account of that name."""
     api, _ = people

@@ -30,8 +30,9 @@ def add_operations(desk: Desk) -> None:
         sections: dict[str, list[object]] = {}
         for row in settings_in_force(desk.workspace.settings):
             sections.setdefault(row.section, []).append(row)
-        tokens = token_roles(desk.workspace.settings.api.tokens)
-        return Page("settings.html", {"sections": sections, "tokens": tokens})
+        api = desk.workspace.settings.api
+        facts = {"sections": sections, "tokens": token_roles(api.tokens), "accounts": api.accounts}
+        return Page("settings.html", facts)
 
 
 def _add_jobs(desk: Desk) -> None:

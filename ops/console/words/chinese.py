@@ -411,6 +411,7 @@ CHINESE: Mapping[str, str] = {
     "settings.changed": "已设置",
     "access": "访问权限",
     "access.open": "不需要令牌：本机所有用户都可执行一切操作。",
+    "access.accounts": "人员和程序使用各自的帐户登录。查看帐户：",
     "access.how": "生成令牌，并将打印出的行写入设置：",
     "token.hash": "令牌（哈希）",
     "role": "角色",

@@ -418,6 +418,7 @@ ENGLISH: Mapping[str, str] = {
     "settings.changed": "set",
     "access": "Who may come in",
     "access.open": "No token is asked for: everybody on this machine may do everything.",
+    "access.accounts": "People and programs come in by their accounts. See them by",
     "access.how": "Make a token, and put the line that it prints into the settings:",
     "token.hash": "Token, by its hash",
     "role": "Role",
