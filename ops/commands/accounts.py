@@ -1,5 +1,6 @@
 """What an administrator asks of accounts, by whichever door; and whether somebody is who they say."""
 
+import logging
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ __all__ = [
     "set_account",
 ]
 
+logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
 _RESERVED = frozenset({"local", "loop", "policy", "viewer", "labeller", "operator", "admin"})  # actors of their own
 _MOST_WRONG, _WAIT_S, _FORGOTTEN_S = 5, 30.0, 900.0
@@ -212,6 +214,8 @@ class PasswordDoor:
             account = None
         right = is_password(password[: MOST_CHARACTERS + 1], None if account is None else account.password)
         if not right or account is None or account.blocked:
+            known = None if account is None else account.name  # not what was typed: it may be a password
+            logger.warning("account.refused", extra={"account": known, "in_a_row": wrong + 1})
             return None
         with self._lock:
             self._wrong.pop(kept, None)

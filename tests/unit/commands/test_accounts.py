@@ -25,6 +25,18 @@ def test_a_letter_that_becomes_another_one_when_it_is_small_gives_nobody_an_acco
     assert account_of(ledger, "https://id.example 8", "Kate@example.org", new_role=None).name == "kate@example.org"
 
 
+def test_a_wrong_password_is_told_in_the_log_without_what_was_typed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(accounts, "is_password", lambda *_: False)
+    set_account(ledger, "ann", actor="test", roles={})
+    door = PasswordDoor(ledger)
+    for name in ("ann", "Ann", "a password in the wrong field"):
+        assert door.let_in(name, "a guess") is None
+    told = [record.__dict__ for record in caplog.records if record.getMessage() == "account.refused"]
+    assert [(line["account"], line["in_a_row"]) for line in told] == [("ann", 1), ("ann", 2), (None, 1)]
+
+
 def test_strange_names_do_not_make_room_to_guess_a_password(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "is_password", lambda *_: False)
     monkeypatch.setattr(accounts, "_MOST_NAMES", 20)
