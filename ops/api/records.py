@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,8 @@ __all__ = ["CSV", "NDJSON", "Record", "records_of"]
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 Record = dict[str, Any] | str  # a row, or why it is none
 _MOST_CHARACTERS = 1_000_000  # of one record
+_OPENS = re.compile(r'(?:^|,)"')  # elsewhere in a cell a quote is a character like others
+_CLOSES = re.compile(r'(?:[^"]++|"")*+"')
 
 
 async def records_of(parts: AsyncIterator[bytes], kind: str) -> AsyncIterator[Record]:
@@ -28,29 +31,35 @@ async def records_of(parts: AsyncIterator[bytes], kind: str) -> AsyncIterator[Re
         if kind == NDJSON:
             yield _object(line)
         elif not header:
-            header = [name.strip() for name in _cells(line)]
-            if not all(header) or len(set(header)) != len(header):
-                raise DataError(f"the first line names the columns {header[:10]}; each needs a name of its own")
+            header = _header(line)
         else:
             yield _row(header, line)
 
 
 async def _lines(parts: AsyncIterator[bytes], *, quoted: bool) -> AsyncIterator[str]:
     """Whole records: where quotes count, a line that is open within quotes goes on in the next one."""
-    decoder, waiting = codecs.getincrementaldecoder("utf-8-sig")(), ""
+    decoder, rest = codecs.getincrementaldecoder("utf-8-sig")(), ""
+    lines, size, is_open = list[str](), 0, False
     async for part in parts:
-        *whole, waiting = (waiting + _decoded(decoder, part)).split("\n")
-        held = ""
+        *whole, rest = (rest + _decoded(decoder, part)).split("\n")
         for line in whole:
-            held = f"{held}\n{line}" if held else line
-            if not quoted or held.count('"') % 2 == 0:
-                yield held
-                held = ""
-        if held:
-            waiting = f"{held}\n{waiting}"
-        if len(waiting) > _MOST_CHARACTERS:
+            lines.append(line)
+            size += len(line) + 1
+            is_open = quoted and _is_open_behind(line, is_open)
+            if not is_open:
+                yield "\n".join(lines)
+                lines, size = [], 0
+        if size + len(rest) > _MOST_CHARACTERS:
             raise DataError(f"a record has over {_MOST_CHARACTERS} characters; is each on a line of its own?")
-    yield waiting + _decoded(decoder, b"", final=True)
+    yield "\n".join([*lines, rest + _decoded(decoder, b"", final=True)])
+
+
+def _is_open_behind(line: str, is_open: bool) -> bool:
+    """Whether a line of a CSV ends within quotes, by whether it began there."""
+    at = 0
+    while (found := _CLOSES.match(line, at) if is_open else _OPENS.search(line, at)) is not None:
+        at, is_open = found.end(), not is_open
+    return is_open
 
 
 def _decoded(decoder: codecs.IncrementalDecoder, part: bytes, *, final: bool = False) -> str:
@@ -68,8 +77,21 @@ def _object(line: str) -> Record:
     return row if isinstance(row, dict) else "the line is no JSON object"
 
 
+def _header(line: str) -> list[str]:
+    try:
+        names = [name.strip() for name in _cells(line)]
+    except csv.Error as exc:
+        raise DataError(f"the first line is no CSV ({exc}); it names the columns") from exc
+    if not all(names) or len(set(names)) != len(names):
+        raise DataError(f"the first line names the columns {names[:10]}; each needs a name of its own")
+    return names
+
+
 def _row(header: list[str], line: str) -> Record:
-    cells = _cells(line)
+    try:
+        cells = _cells(line)
+    except csv.Error as exc:  # of a lone carriage return, and of a cell that is too long
+        return f"the row is no CSV: {exc}"
     if len(cells) != len(header):
         return f"the row has {len(cells)} cells, and there are {len(header)} columns"
     return {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
