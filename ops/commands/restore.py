@@ -1,18 +1,17 @@
 """A workspace made of a backup, on this machine or another one, under this path or another one."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import func, update
 
-from perennial.continual.atomic_file import write_atomically
+from perennial.continual.atomic_file import share_file, write_atomically
 from perennial.continual.errors import PerennialError, Refused
 from perennial.ops.commands.backup import BUNDLES, LEDGER, SETTINGS, STATE, Backup, digest_of, read_backup
 from perennial.ops.ledger import Ledger
-from perennial.ops.ledger.dump import check_empty, load_ledger
+from perennial.ops.ledger.dump import check_empty, is_loaded, load_ledger
 from perennial.ops.ledger.schema import drift_report
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.store.route_changes import restore_route_file
@@ -57,14 +56,17 @@ def restore(source: Path, config: Path, *, actor: str, dry_run: bool = False) ->
         shutil.copy2(source / SETTINGS, config)
     try:
         settings = _settings(source, config, looks=brings and dry_run)
-        _check_target(settings, source)
-        check_empty(settings.ledger_address)
+        begun = _check_target(settings, source)
+        if not (loaded := begun and is_loaded(settings.ledger_address, backup.ledger)):
+            check_empty(settings.ledger_address)
     except PerennialError:
         if brings and not dry_run:
             config.unlink()
         raise
     if not dry_run:
-        _put(source, backup, settings, actor)
+        if not loaded:
+            _put(source, backup, settings)
+        _finish(source, backup, settings, actor)
     return _told(source, backup, settings, config)
 
 
@@ -82,12 +84,13 @@ def _settings(source: Path, config: Path, *, looks: bool) -> Settings:
     return settings.model_copy(update=moved)
 
 
-def _check_target(settings: Settings, source: Path) -> None:
+def _check_target(settings: Settings, source: Path) -> bool:
+    """Whether a restore of this backup was begun there; where none was, nothing may be there."""
     state, mark = settings.state, settings.state / _MARK
     if mark.is_file():
         begun = json.loads(mark.read_text(encoding="utf-8"))["backup"]
         if begun == str(source.resolve()):
-            return
+            return True
         raise Refused(f"{state} is half restored from {begun}; restore that again, or delete {state}")
     there = sorted(path.name for path in state.iterdir() if path.name not in _HARMLESS) if state.is_dir() else []
     if there:
@@ -95,9 +98,11 @@ def _check_target(settings: Settings, source: Path) -> None:
     bundles = sorted(path.name for path in settings.repository.glob("*/[0-9]*") if any(path.iterdir()))
     if bundles:
         raise Refused(f"{settings.repository} holds bundles already; restore beside it, or move it away first")
+    return False
 
 
-def _put(source: Path, backup: Backup, settings: Settings, actor: str) -> None:
+def _put(source: Path, backup: Backup, settings: Settings) -> None:
+    """The files, and then all rows at once."""
     settings.state.mkdir(parents=True, exist_ok=True)
     settings.repository.mkdir(parents=True, exist_ok=True)
     write_atomically(settings.state / _MARK, json.dumps({"backup": str(source.resolve())}))
@@ -110,11 +115,16 @@ def _put(source: Path, backup: Backup, settings: Settings, actor: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         if part == BUNDLES and file.sha256 in first:  # versions share large files
-            os.link(first[file.sha256], target)
-        else:
-            shutil.copy2(source / name, target)
-            first.setdefault(file.sha256, target)
+            share_file(first[file.sha256], target)
+            continue
+        shutil.copy2(source / name, target)
+        if part == BUNDLES:
+            first[file.sha256] = target
     load_ledger(settings.ledger_address, source / LEDGER, backup.ledger)
+
+
+def _finish(source: Path, backup: Backup, settings: Settings, actor: str) -> None:
+    """What follows from the rows; a restore that was killed here does all of it again."""
     workspace = Workspace(settings)
     with Ledger.open(settings.ledger_address) as ledger:
         _place_reports(ledger, backup.state, str(settings.state.resolve()))

@@ -13,12 +13,14 @@ from sqlalchemy import Connection, DateTime, Engine, MetaData, Table, func, insp
 from perennial.continual.errors import DataError, Refused
 from perennial.ops.ledger.ledger import engine_of
 from perennial.ops.ledger.migration import known_revisions, move_to, revision_of
+from perennial.ops.ledger.schema import metadata
 from perennial.ops.ledger.store import WRITE, translated
 
-__all__ = ["LedgerDump", "check_empty", "dump_ledger", "load_ledger", "schema_of"]
+__all__ = ["LedgerDump", "check_empty", "dump_ledger", "is_loaded", "load_ledger", "schema_of"]
 
 _ROWS = 1_000  # at once
-_BOOKKEEPING = "alembic_version"
+_OURS = frozenset({"alembic_version", *metadata.tables})  # others may lie beside them in the database
+_TOLD_BY = ("model", "version", "example")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def check_empty(url: str) -> None:
     """Return where the database holds no ledger, or one in which nothing stands.
 
     Raises:
-        Refused: it holds rows.
+        Refused: it holds rows, or tables of these names that are no ledger's.
     """
     with _engine(url) as engine:
         if _missing(engine):
@@ -69,8 +71,28 @@ def check_empty(url: str) -> None:
 
 def _check_empty(engine: Engine) -> None:
     with engine.connect() as connection:
-        if inspect(connection).has_table("model") and connection.scalar(text("SELECT count(*) FROM model")):
+        there = sorted(_OURS & set(inspect(connection).get_table_names()))
+        if there and revision_of(connection) not in known_revisions():
+            raise Refused(
+                f"{_shown(engine)} has tables that are no ledger's of this release ({', '.join(there[:5])}); restore "
+                f"into another database"
+            )
+        if there and connection.scalar(text("SELECT count(*) FROM model")):
             raise Refused(f"the ledger {_shown(engine)} holds models already; restore into an empty database")
+
+
+def is_loaded(url: str, dump: LedgerDump) -> bool:
+    """Whether the rows of a dump are there already: a load brings all of them at once."""
+    with _engine(url) as engine:
+        if _missing(engine) or not dump.rows.get("model"):
+            return False
+        with engine.connect() as connection:
+            tables = {table.name: table for table in _tables(connection)}
+            return all(
+                name in tables
+                and connection.scalar(select(func.count()).select_from(tables[name])) == dump.rows.get(name)
+                for name in _TOLD_BY
+            )
 
 
 def load_ledger(url: str, folder: Path, dump: LedgerDump) -> None:
@@ -84,7 +106,7 @@ def load_ledger(url: str, folder: Path, dump: LedgerDump) -> None:
     check_empty(url)
     with _engine(url) as engine, _written(engine) as connection:
         left = MetaData()
-        left.reflect(connection)
+        left.reflect(connection, only=lambda name, _: name in _OURS)
         left.drop_all(connection)  # an empty ledger, of whatever schema
         move_to(connection, dump.schema)
         tables = _tables(connection)
@@ -133,10 +155,10 @@ def _moment(engine: Engine) -> Iterator[Connection]:
 
 
 def _tables(connection: Connection) -> list[Table]:
-    """The tables, each after those that it refers to."""
+    """The ledger's tables, each after those that it refers to."""
     seen = MetaData()
-    seen.reflect(connection)
-    return [table for table in seen.sorted_tables if table.name != _BOOKKEEPING]
+    seen.reflect(connection, only=lambda name, _: name in metadata.tables)
+    return list(seen.sorted_tables)
 
 
 def _write(connection: Connection, table: Table, path: Path) -> int:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, Refused
@@ -218,6 +219,26 @@ def test_nothing_that_is_there_is_overwritten(small: House, tmp_path: Path) -> N
         restore(target, other, actor="ann")
 
 
+def test_tables_of_others_in_the_database_stay(small: House, elsewhere: Path, tmp_path: Path) -> None:
+    target, settings = tmp_path / "backup", load_settings(elsewhere)
+    back_up(small.settings, target, config=small.config)
+    settings.state.mkdir()
+    url = settings.ledger_address.replace("postgresql:", "postgresql+psycopg:")
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE job (name TEXT)"))
+    with pytest.raises(Refused, match=r"no ledger's of this release \(job\)"):
+        restore(target, elsewhere, actor="ann")
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE job RENAME TO invoice"))
+        connection.execute(text("INSERT INTO invoice VALUES ('paid')"))
+    restore(target, elsewhere, actor="ann")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT name FROM invoice")).all() == [("paid",)]
+    later = tmp_path / "later"
+    assert "invoice" not in back_up(settings, later, config=elsewhere).ledger.rows
+
+
 def test_a_damaged_backup_is_refused_before_anything_is_written(small: House, tmp_path: Path) -> None:
     target, fresh = tmp_path / "backup", tmp_path / "fresh" / "perennial.toml"
     back_up(small.settings, target, config=small.config)
@@ -229,8 +250,9 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(small: House, tm
         restore(tmp_path, fresh, actor="ann")
 
 
+@pytest.mark.parametrize("step", ["load_ledger", "restore_route_file"])
 def test_a_restore_that_was_cut_off_is_finished_by_another_one(
-    small: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     target, fresh = tmp_path / "backup", settings_in(tmp_path / "fresh")
     back_up(small.settings, target, config=small.config)
@@ -239,14 +261,16 @@ def test_a_restore_that_was_cut_off_is_finished_by_another_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("perennial.ops.commands.restore.load_ledger", killed)
+        patched.setattr(f"perennial.ops.commands.restore.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
             restore(target, fresh, actor="ann")
     shutil.copytree(target, tmp_path / "another")
     with pytest.raises(Refused, match="half restored from"):
         restore(tmp_path / "another", fresh, actor="ann")
     restore(target, fresh, actor="ann")
-    assert everything(load_settings(fresh))["example"] == everything(small.settings)["example"]
+    settings = load_settings(fresh)
+    assert everything(settings)["example"] == everything(small.settings)["example"]
+    assert not (settings.state / "restoring.json").exists()
 
 
 def test_the_commands_say_what_they_would_do_and_do_it(small: House, tmp_path: Path) -> None:
