@@ -1,6 +1,6 @@
 """A workspace as it is at one moment, in one folder: ledger, state, bundles, settings, each file with its checksum.
 
-The ledger comes first, out of one moment. Then the rest is copied until nothing has gone or come meanwhile, so that
+The ledger comes first, out of one moment. Then the rest is copied until nothing of it has gone meanwhile, so that
 `perennial serve` may go on. Of the bundles those are copied that this ledger knows, so that both tell the same.
 """
 
@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from perennial.continual.atomic_file import write_atomically
+from perennial.continual.atomic_file import share_file, write_atomically
 from perennial.continual.errors import DataError, Refused
-from perennial.ops.ledger.dump import LedgerDump, dump_ledger
+from perennial.ops.ledger.dump import LedgerDump, dump_ledger, file_of
 from perennial.ops.settings import Settings
 from perennial.ops.store.private_file import copied
 
@@ -75,11 +75,14 @@ def back_up(settings: Settings, target: Path, *, config: Path) -> Backup:
     """Write a backup of the workspace into a new folder; it has its name once it is whole.
 
     Raises:
-        Refused: the folder exists. DataError: there is no workspace, or it changes too fast to be copied.
+        Refused: the folder exists, or lies in the state itself.
+        DataError: there is no workspace, or it changes too fast to be copied.
         DependencyUnreachable: the ledger cannot be read.
     """
     if target.exists():
         raise Refused(f"{target} exists; name a folder that does not, so that no older backup is lost")
+    if target.resolve().is_relative_to(settings.state.resolve()):
+        raise Refused(f"{target} lies in {settings.state}, which is copied; name a folder outside of it")
     target.parent.mkdir(parents=True, exist_ok=True)
     making = target.with_name(f".{target.name}.making")
     if making.exists():
@@ -121,8 +124,9 @@ def read_backup(folder: Path) -> Backup:
         backup = Backup.from_json(document)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
         raise DataError(f"{folder} is no backup ({type(exc).__name__}); name a folder of `perennial backup`") from exc
-    wrong = [name for name, file in backup.files.items() if not _is(folder / name, file)]
-    wrong += sorted(set(_names(folder)) - set(backup.files))
+    there = set(_names(folder))  # no name among them leads out of the folder
+    wrong = [name for name, file in backup.files.items() if name not in there or not _is(folder / name, file)]
+    wrong += sorted(there - set(backup.files))
     if wrong:
         raise DataError(f"the backup {folder} is damaged: {len(wrong)} files, e.g. {wrong[0]}; use another one")
     return backup
@@ -142,7 +146,7 @@ def _copy_bundles(settings: Settings, making: Path) -> None:
             continue
         target = making / BUNDLES / f"{model}_engine" / str(number)
         try:
-            for name in _files_below(bundle):
+            for name in _files_below(bundle, follows=True):
                 _copy_or_link(bundle / name, target / name, linked)
         except FileNotFoundError:  # the retention took it
             shutil.rmtree(target, ignore_errors=True)
@@ -172,55 +176,63 @@ def _copy_or_link(source: Path, target: Path, linked: dict[tuple[int, int], Path
         shutil.copy2(source, target)
         linked[status.st_dev, status.st_ino] = target
     else:
-        os.link(first, target)
+        share_file(first, target)
 
 
 def _mirror(settings: Settings, target: Path) -> None:
-    """Copy the state until a look finds the files of the look before; what has gone meanwhile goes here too."""
-    seen: frozenset[str] | None = None
+    """Copy the state until a look finds all that the look before found; what has gone meanwhile goes here too.
+
+    What has come since that look is of a later moment. What has gone may live on in it, as traffic that was compacted.
+    """
+    kept, whole = frozenset[str](), False
     for _ in range(_LOOKS):
         now = frozenset(_state_files(settings))
-        if now == seen:
+        if whole and kept <= now:
             return
-        for name in _names(target):
-            if name not in now:
-                (target / name).unlink()
-        for name in sorted(now - (seen or frozenset())):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _copy(settings.state / name, target / name)
-            except FileNotFoundError:
-                now -= {name}
-        seen = now
+        for name in kept - now:
+            (target / name).unlink()
+        lost = {name for name in sorted(now - kept) if not _copied(settings.state / name, target / name)}
+        kept, whole = now - lost, not lost
     raise DataError(f"{settings.state} changes faster than it can be copied; try again, or stop `perennial serve`")
 
 
 def _state_files(settings: Settings) -> Iterator[str]:
-    own = settings.repository.resolve()
-    for name in _files_below(settings.state):
+    own, ledger = settings.repository.resolve(), file_of(settings.ledger_address)
+    for name in _files_below(settings.state, follows=True):
         first = name.partition("/")[0]
         if first in _OF_A_PROCESS or name == _KEY or first.startswith("ledger.db") or name.endswith(_NO_COPY):
             continue
-        if not (settings.state / name).resolve().is_relative_to(own):  # where the repository lies in the state
+        path = (settings.state / name).resolve()
+        if path != ledger and not path.is_relative_to(own):  # where the repository lies in the state
             yield name
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file:
-        is_database = file.read(len(_SQLITE)) == _SQLITE
-    if is_database:
-        copied(source, target)
-    else:
-        shutil.copy2(source, target)
+def _copied(source: Path, target: Path) -> bool:
+    """Copy a file; False where it has gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with source.open("rb") as file:
+            is_database = file.read(len(_SQLITE)) == _SQLITE
+        if is_database:
+            copied(source, target)
+        else:
+            shutil.copy2(source, target)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        return False
+    return True
 
 
-def _files_below(folder: Path) -> list[str]:
-    """Names of files, without what is being written under a name of its own."""
-    found = []
-    for here, _, names in os.walk(folder):
+def _files_below(folder: Path, *, follows: bool = False) -> list[str]:
+    """Names of files, without what is being written under a name of its own; links are passed over, or followed."""
+    found, walked = list[str](), set[Path]()
+    for at, below, names in os.walk(folder, followlinks=follows):
+        here = Path(at)
+        walked.add(here.resolve())  # a link may lead back
+        below[:] = [name for name in below if not (here / name).is_symlink() or (here / name).resolve() not in walked]
         for name in names:
-            path = Path(here, name)
-            if path.is_file() and not path.is_symlink() and not name.startswith("."):
+            path = here / name
+            if path.is_file() and (follows or not path.is_symlink()) and not name.startswith("."):
                 found.append(path.relative_to(folder).as_posix())
     return found
 

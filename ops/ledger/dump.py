@@ -16,7 +16,7 @@ from perennial.ops.ledger.migration import known_revisions, move_to, revision_of
 from perennial.ops.ledger.schema import metadata
 from perennial.ops.ledger.store import WRITE, translated
 
-__all__ = ["LedgerDump", "check_empty", "dump_ledger", "is_loaded", "load_ledger", "schema_of"]
+__all__ = ["LedgerDump", "check_empty", "dump_ledger", "file_of", "is_loaded", "load_ledger", "schema_of"]
 
 _ROWS = 1_000  # at once
 _OURS = frozenset({"alembic_version", *metadata.tables})  # others may lie beside them in the database
@@ -40,6 +40,12 @@ def schema_of(url: str) -> str | None:
             return None
         with engine.connect() as connection:
             return revision_of(connection)
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a ledger on SQLite; None on PostgreSQL."""
+    with _engine(url) as engine:
+        return Path(str(engine.url.database)).resolve() if engine.dialect.name == "sqlite" else None
 
 
 def dump_ledger(url: str, folder: Path) -> LedgerDump:

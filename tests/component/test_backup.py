@@ -1,5 +1,6 @@
 """A backup is one moment of a workspace that goes on meanwhile, and makes the same workspace again, elsewhere too."""
 
+import itertools
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from perennial.continual.errors import ConfigurationError, DataError, Refused
 from perennial.continual.records import Example, Route, Split
 from perennial.ops.cli.main import app
+from perennial.ops.commands import backup as backing_up
 from perennial.ops.commands.backup import back_up, read_backup
 from perennial.ops.commands.restore import restore
 from perennial.ops.commands.upgrade import upgrade
@@ -196,13 +198,58 @@ def test_a_backup_is_of_one_moment_while_others_write(house: House, tmp_path: Pa
     assert made[1].ledger.rows["example"] > made[0].ledger.rows["example"] > 50
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> House:
-    config = settings_in(tmp_path / "house")
+def filled(folder: Path, ledger_url: str = "") -> House:
+    config = settings_in(folder, ledger_url)
     settings = load_settings(config)
     made = House(config=config, settings=settings, workspace=Workspace(settings))
     _fill(made)
     return made
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> House:
+    return filled(tmp_path / "house")
+
+
+def test_a_backup_ends_although_files_come_and_has_what_took_the_place_of_others(
+    small: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, look, numbers = small.settings.state, backing_up._state_files, itertools.count()
+    (state / "segment").write_text("rows")
+
+    def looked(settings: Settings) -> Iterator[str]:
+        found, number = list(look(settings)), next(numbers)
+        (state / f"later-{number}").write_text("x")
+        if number == 0:
+            (state / "segment").rename(state / "compacted")
+        yield from found
+
+    monkeypatch.setattr(backing_up, "_state_files", looked)
+    made = back_up(small.settings, tmp_path / "backup", config=small.config)
+    assert {name for name in made.files if name in {"state/segment", "state/compacted"}} == {"state/compacted"}
+
+
+def test_what_a_link_in_the_state_leads_to_is_copied(small: House, tmp_path: Path) -> None:
+    """Somebody keeps the traffic on another disk."""
+    traffic, disk, fresh = small.workspace.traffic("intent"), tmp_path / "disk", settings_in(tmp_path / "fresh")
+    traffic.rename(disk)
+    traffic.symlink_to(disk)
+    (disk / "round").symlink_to(disk)
+    made = back_up(small.settings, tmp_path / "backup", config=small.config)
+    assert not any("round" in name for name in made.files)
+    restore(tmp_path / "backup", fresh, actor="ann")
+    assert TrafficLog(Workspace(load_settings(fresh)).traffic("intent")).read().num_rows == 2
+
+
+def test_a_ledger_of_another_name_within_the_state_is_restored_too(tmp_path: Path) -> None:
+    url, target = f"sqlite:///{tmp_path}/house/var/books.db", tmp_path / "backup"
+    house = filled(tmp_path / "house", url)
+    before = everything(house.settings)["example"]
+    made = back_up(house.settings, target, config=house.config)
+    assert not any("books.db" in name for name in made.files)
+    shutil.rmtree(house.config.parent)
+    restore(target, house.config, actor="ann")
+    assert everything(house.settings)["example"] == before
 
 
 def test_nothing_that_is_there_is_overwritten(small: House, tmp_path: Path) -> None:
@@ -210,6 +257,8 @@ def test_nothing_that_is_there_is_overwritten(small: House, tmp_path: Path) -> N
     back_up(small.settings, target, config=small.config)
     with pytest.raises(Refused, match="name a folder that does not"):
         back_up(small.settings, target, config=small.config)
+    with pytest.raises(Refused, match="name a folder outside of it"):
+        back_up(small.settings, small.settings.state / "backup", config=small.config)
     with pytest.raises(Refused, match="is not empty"):
         restore(target, small.config, actor="ann")
     other = settings_in(tmp_path / "other")
@@ -248,6 +297,17 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(small: House, tm
     assert not fresh.parent.exists()
     with pytest.raises(DataError, match="is no backup"):
         restore(tmp_path, fresh, actor="ann")
+
+
+def test_no_name_in_a_backup_leads_out_of_the_workspace(small: House, tmp_path: Path) -> None:
+    target, fresh = tmp_path / "backup", settings_in(tmp_path / "fresh")
+    back_up(small.settings, target, config=small.config)
+    manifest = target / "backup.json"
+    document = json.loads(manifest.read_text())
+    document["files"]["state/../perennial.toml"] = document["files"]["perennial.toml"]
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"1 files, e\.g\. state/\.\./perennial\.toml"):
+        restore(target, fresh, actor="ann")
 
 
 @pytest.mark.parametrize("step", ["load_ledger", "restore_route_file"])
