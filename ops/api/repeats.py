@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -45,6 +46,7 @@ class Repeats:
     def __init__(self, app: ASGIApp, *, ledger: Ledger) -> None:
         self._app, self._ledger = app, ledger
         self._holder = secrets.token_hex(8)
+        self._held: set[str] = set()  # keys of requests that are under way here, or done and not kept
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as before, where the request was carried out; else pass it on, and keep the answer.
@@ -60,24 +62,37 @@ class Repeats:
             raise DataError(f"{KEY_HEADER} must be one word of 1 to 200 printable ASCII characters, e.g. a UUID")
         message = await receive()
         key, asked = _digest(_name(scope), given[0]), _asked(scope, message.get("body", b""))
-        kept = await run_in_threadpool(self._ledger.claim_answer, key, asked, holder=self._holder)
-        if kept is not None:
-            await _tell(send, kept)
-            return
+        first, settled = key not in self._held, True
+        self._held.add(key)
+        try:
+            kept = await run_in_threadpool(self._ledger.claim_answer, key, asked, holder=self._holder, resumes=first)
+            if kept is not None:
+                await _tell(send, kept)
+                return
+            settled = await self._carry_out(key, scope, _replayed(message, receive), send)
+        finally:
+            if first and settled:
+                self._held.discard(key)
+
+    async def _carry_out(self, key: str, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Pass a request on; False where it is done and its answer could not be kept."""
         heard = _Heard(send)
         try:
-            await self._app(scope, _replayed(message, receive), heard.send)
+            await self._app(scope, receive, heard.send)
         except BaseException:
-            await run_in_threadpool(self._ledger.release_answer, key, holder=self._holder)
+            with suppress(PerennialError):
+                await run_in_threadpool(self._ledger.release_answer, key, holder=self._holder)
             raise
+        answer, settled = heard.answer(), True
         try:
-            await run_in_threadpool(self._settle, key, heard)
-        except PerennialError as exc:  # it is done, and its caller must hear so
+            await run_in_threadpool(self._settle, key, answer)
+        except PerennialError as exc:  # its caller must hear what became of it
             logger.warning("api.answer_not_kept", extra={"error": str(exc)})
+            settled = answer is None
         await heard.pass_on()
+        return settled
 
-    def _settle(self, key: str, heard: "_Heard") -> None:
-        answer = heard.answer()
+    def _settle(self, key: str, answer: KeptAnswer | None) -> None:
         if answer is None:
             self._ledger.release_answer(key, holder=self._holder)
         else:

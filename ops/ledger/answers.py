@@ -30,13 +30,14 @@ class KeptAnswer:
 class AnswerStore(Store):
     """The part of the ledger that knows which requests were carried out."""
 
-    def claim_answer(self, key: str, request: str, *, holder: str) -> KeptAnswer | None:
+    def claim_answer(self, key: str, request: str, *, holder: str, resumes: bool = False) -> KeptAnswer | None:
         """Begin a request under its key; return its answer where it was carried out already, else None.
 
         Args:
             key: of the caller and of what they called the request.
             request: a digest of all that was asked.
             holder: this process. A claim of another one is taken over when it is a minute old.
+            resumes: nothing of this key is under way in this process, so that a claim of its own was left behind.
 
         Raises:
             DataError: another request has this key.
@@ -53,7 +54,8 @@ class AnswerStore(Store):
                 raise DataError("this Idempotency-Key was given with another request; use a new key for a new request")
             if row["status"] is not None:
                 return KeptAnswer(status=row["status"], headers=row["headers"], body=row["body"])
-            if row["holder"] == holder or row["claimed_at"] > now - _GIVEN_UP:
+            left = resumes if row["holder"] == holder else row["claimed_at"] <= now - _GIVEN_UP
+            if not left:
                 raise Conflict("the request of this Idempotency-Key is being carried out; ask again a little later")
             connection.execute(update(_TABLE).where(_TABLE.c.key == key).values(claim))
             return None

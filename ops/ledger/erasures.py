@@ -86,6 +86,7 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
         """Let cycles in again. A retry changes nothing."""
         with self._write() as connection:
             connection.execute(delete(_MARK).where(_MARK.c.model == model, _MARK.c.token == token))
+            connection.execute(delete(schema.answer))  # also those that were kept while it was under way
 
     def erasure_under_way(self, model: str) -> datetime | None:
         """When the erasure began that is under way in the model; None when none is."""

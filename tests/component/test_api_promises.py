@@ -10,6 +10,7 @@ import pytest
 
 from perennial.continual import cycle as cy
 from perennial.continual.cycle import encode
+from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.ledger import DriftReportRow, Ledger, VersionRow
 from perennial.ops.store.event_feed import EventFeed
 from tests.component.api_server import RunningApi, answering
@@ -186,6 +187,25 @@ def test_a_refusal_with_kept_rows_is_repeated_and_one_that_did_nothing_is_not(ap
     late = {"Idempotency-Key": "late", "If-Match": '"999"'}
     for _ in range(2):
         assert api.ask("post", "/v1/models/intent/rollback", headers=late, json={}).status_code == 412
+
+
+def test_where_the_ledger_is_away_a_refused_request_comes_again_and_a_done_one_does_not(
+    api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise DependencyUnreachable("the ledger is locked")
+
+    def ask(path: str, key: str, **asked: Any) -> int:
+        headers = {"X-Perennial-Request": "1", "Idempotency-Key": key, "If-Match": '"999"'}
+        return int(api.ask("post", f"/v1/models/intent/{path}", headers=headers, **asked).status_code)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.parts.ledger, "release_answer", away)
+        patched.setattr(api.parts.ledger, "keep_answer", away)
+        assert ask("rollback", "not-released", json={}) == 412
+        assert ask("commands/resume", "not-kept") == 202
+    assert ask("rollback", "not-released", json={}) == 412
+    assert ask("commands/resume", "not-kept") == 409
 
 
 def test_a_key_that_is_no_word_is_refused_and_a_read_looks_at_none(api: RunningApi) -> None:

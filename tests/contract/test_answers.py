@@ -62,6 +62,24 @@ def test_a_claim_of_a_process_that_died_is_taken_over(ledger: Ledger, clock: Clo
         ledger.claim_answer("k", "promote 2", holder="a")
 
 
+def test_a_claim_that_was_left_behind_is_taken_again_by_its_holder(ledger: Ledger) -> None:
+    ledger.claim_answer("k", "promote 2", holder="a")
+    with pytest.raises(Conflict):
+        ledger.claim_answer("k", "promote 2", holder="b", resumes=True)
+    with pytest.raises(DataError, match="another request"):
+        ledger.claim_answer("k", "promote 3", holder="a", resumes=True)
+    assert ledger.claim_answer("k", "promote 2", holder="a", resumes=True) is None
+
+
+def test_an_answer_that_was_kept_during_an_erasure_goes_with_its_end(ledger: Ledger) -> None:
+    token, _ = ledger.begin_erasure("intent", "ann")
+    ledger.erase_key("intent", "ann")
+    ledger.claim_answer("k", "queue", holder="a")
+    ledger.keep_answer("k", ANSWER, holder="a")
+    ledger.end_erasure("intent", token)
+    assert ledger.claim_answer("k", "queue", holder="a") is None
+
+
 def test_answers_are_forgotten_by_age_and_by_an_erasure(ledger: Ledger, clock: Clock) -> None:
     for key in ("old", "new"):
         ledger.claim_answer(key, "x", holder="a")

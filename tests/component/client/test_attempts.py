@@ -244,11 +244,11 @@ def test_an_answer_that_comes_drop_by_drop_is_left_when_the_time_is_over(
     ask: Callable[..., Any], servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in good time, and the answer does not."""
-    monkeypatch.setattr(servers, "drips_s", 0.02)
+    monkeypatch.setattr(servers, "drips_s", 0.05)  # all of it takes over 4 s
     began = time.monotonic()
     with pytest.raises(TooLate, match="no answer came in time"):
         ask("feedback", [Label(label="x", text="y")], timeout_s=0.3)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 3.0
 
 
 def test_the_callers_trace_is_passed_on_and_nothing_else(ask: Callable[..., Any], servers: Servers) -> None:
