@@ -1,15 +1,15 @@
 """The one place where everything is joined."""
 
-import os
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.tasks import DEFAULT_TASK, TASKS
 from perennial.exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
+from perennial.ops.commands.restore import check_whole
 from perennial.ops.ledger import Ledger
 from perennial.ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
 from perennial.ops.parts import Parts
-from perennial.ops.safety.permissions import PRIVATE
+from perennial.ops.safety.permissions import give_as
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
@@ -39,12 +39,13 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
 
     Raises:
         ConfigurationError: there is neither a settings file nor a ledger here, unless `may_be_new`.
+        Refused: the workspace is half restored.
     """
     settings = load_settings(config)
     if not may_be_new and config is None:
         _check_workspace(settings)
-    if (umask := int(settings.umask, 8)) != PRIVATE:
-        os.umask(umask)
+    check_whole(settings.state)
+    give_as(settings.umask)
     urls = grpc_urls(settings)
     ledger = Ledger.open(settings.ledger_address)
     settings = _with_known_models(settings, ledger)

@@ -13,11 +13,12 @@ from perennial.ops.commands.backup import BUNDLES, LEDGER, SETTINGS, STATE, Back
 from perennial.ops.ledger import Ledger
 from perennial.ops.ledger.dump import check_empty, is_loaded, load_ledger
 from perennial.ops.ledger.schema import drift_report
+from perennial.ops.safety.permissions import give_as
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["Restored", "restore"]
+__all__ = ["Restored", "check_whole", "restore"]
 
 _MARK = "restoring.json"  # in the state while a restore is not whole
 _HARMLESS = frozenset({_MARK, "serve.lock", "ledger.db", "ledger.db-wal", "ledger.db-shm"})
@@ -64,10 +65,21 @@ def restore(source: Path, config: Path, *, actor: str, dry_run: bool = False) ->
             config.unlink()
         raise
     if not dry_run:
+        give_as(settings.umask)
         if not loaded:
             _put(source, backup, settings)
         _finish(source, backup, settings, actor)
     return _told(source, backup, settings, config)
+
+
+def check_whole(state: Path) -> None:
+    """Return where no restore was cut off.
+
+    Raises:
+        Refused: one was.
+    """
+    if (mark := state / _MARK).is_file():
+        raise Refused(f"{state} is half restored, from the backup that {mark} names; restore that again first")
 
 
 def _settings(source: Path, config: Path, *, looks: bool) -> Settings:

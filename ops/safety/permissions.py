@@ -7,10 +7,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["PRIVATE", "close_to_others"]
+__all__ = ["PRIVATE", "close_to_others", "give_as"]
 
 logger = logging.getLogger(__name__)
 PRIVATE = 0o077  # set as the umask when a command starts; Triton, its stubs and every job inherit it
+
+
+def give_as(umask: str) -> None:
+    """Have what this process writes from now on give what the setting `umask` says, where that is another than ours."""
+    if (forbidden := int(umask, 8)) != PRIVATE:
+        os.umask(forbidden)
 
 
 def close_to_others(places: Iterable[Path], umask: int = PRIVATE) -> int:

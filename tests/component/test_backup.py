@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, Refused
 from perennial.continual.records import Example, Route, Split
+from perennial.ops.app.wiring import open_parts
 from perennial.ops.cli.main import app
 from perennial.ops.commands import backup as backing_up
 from perennial.ops.commands.backup import back_up, read_backup
@@ -324,6 +325,8 @@ def test_a_restore_that_was_cut_off_is_finished_by_another_one(
         patched.setattr(f"perennial.ops.commands.restore.{step}", killed)
         with pytest.raises(KeyboardInterrupt):
             restore(target, fresh, actor="ann")
+    with pytest.raises(Refused, match="restore that again first"):
+        open_parts(fresh)
     shutil.copytree(target, tmp_path / "another")
     with pytest.raises(Refused, match="half restored from"):
         restore(tmp_path / "another", fresh, actor="ann")
@@ -331,6 +334,19 @@ def test_a_restore_that_was_cut_off_is_finished_by_another_one(
     settings = load_settings(fresh)
     assert everything(settings)["example"] == everything(small.settings)["example"]
     assert not (settings.state / "restoring.json").exists()
+
+
+def test_a_restored_workspace_is_as_closed_as_its_settings_say(small: House, tmp_path: Path) -> None:
+    """An external Triton runs as another user of the group."""
+    target, fresh = tmp_path / "backup", settings_in(tmp_path / "fresh")
+    fresh.write_text(f"umask = '007'\n{fresh.read_text()}")
+    back_up(small.settings, target, config=small.config)
+    before = os.umask(0o077)
+    try:
+        restore(target, fresh, actor="ann")
+    finally:
+        os.umask(before)
+    assert Workspace(load_settings(fresh)).bundle("intent", 2).stat().st_mode & 0o777 == 0o770
 
 
 def test_the_commands_say_what_they_would_do_and_do_it(small: House, tmp_path: Path) -> None:
