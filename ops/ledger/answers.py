@@ -49,7 +49,9 @@ class AnswerStore(Store):
             fresh = self._insert(_TABLE).values(claim).on_conflict_do_nothing()
             if connection.execute(fresh.returning(_TABLE.c.key)).first() is not None:
                 return None
-            row = connection.execute(select(_TABLE).where(_TABLE.c.key == key).with_for_update()).mappings().one()
+            row = connection.execute(select(_TABLE).where(_TABLE.c.key == key).with_for_update()).mappings().first()
+            if row is None:
+                raise Conflict("the first request of this Idempotency-Key has ended just now; ask again")
             if row["request"] != request:
                 raise DataError("this Idempotency-Key was given with another request; use a new key for a new request")
             if row["status"] is not None:

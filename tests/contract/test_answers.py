@@ -2,8 +2,10 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from perennial.continual.errors import DataError
 from perennial.ops.ledger import Conflict, Ledger
@@ -39,6 +41,21 @@ def test_of_many_at_once_one_is_carried_out(ledger: Ledger) -> None:
         thread.join()
     assert told.count(None) == 1
     assert sum(isinstance(one, Conflict) for one in told) == 7
+
+
+def test_a_claim_that_is_given_up_while_another_one_is_made_is_a_conflict(ledger: Ledger) -> None:
+    ledger.claim_answer("k", "promote 2", holder="a")
+
+    def given_up(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if statement.startswith("INSERT INTO answer"):
+            connection.exec_driver_sql("DELETE FROM answer")
+
+    event.listen(ledger.engine, "after_cursor_execute", given_up)
+    try:
+        with pytest.raises(Conflict, match="ask again"):
+            ledger.claim_answer("k", "promote 2", holder="a")
+    finally:
+        event.remove(ledger.engine, "after_cursor_execute", given_up)
 
 
 def test_a_request_that_did_nothing_may_come_again(ledger: Ledger) -> None:
