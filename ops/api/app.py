@@ -11,7 +11,6 @@ from perennial.ops.api.errors import translate_errors
 from perennial.ops.api.guard import Guard
 from perennial.ops.api.models import check_known
 from perennial.ops.api.openapi import document
-from perennial.ops.api.origin import is_loopback
 from perennial.ops.api.pages import Pages
 from perennial.ops.api.repeats import Repeats
 from perennial.ops.api.routes.accounts import add_accounts
@@ -31,6 +30,7 @@ from perennial.ops.api.routes.users import UserKeeper, add_users
 from perennial.ops.api.routes.verdicts import VerdictKeeper, add_verdicts_route
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.ledger import Ledger
+from perennial.ops.safety.addresses import is_loopback
 from perennial.ops.settings import ApiSettings
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.views.callers import Callers

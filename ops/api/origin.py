@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-__all__ = ["REQUEST_HEADER", "Hosts", "check_form", "check_page", "check_write", "is_loopback"]
+from perennial.ops.safety.addresses import is_loopback
+
+__all__ = ["REQUEST_HEADER", "Hosts", "check_form", "check_page", "check_write"]
 
 REQUEST_HEADER = "X-Perennial-Request"
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:\[\]@/]+)(?::[0-9]{1,5})?")
@@ -90,14 +92,6 @@ def _content_type(headers: Headers) -> str:
     """What the body is said to be; nothing where that is not said once."""
     types = headers.getlist("content-type")
     return types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_wildcard(host: str) -> bool:

@@ -1,9 +1,11 @@
 """The server, the control API and the log of what was answered."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from perennial.ops.safety.addresses import is_loopback
 from perennial.ops.safety.tokens import is_hashed
 from perennial.ops.settings.section import Section
 
@@ -82,7 +84,11 @@ RoleWord = Literal["viewer", "labeller", "operator", "admin"]
 class OidcSettings(Section):
     """An identity provider, by OpenID Connect, that says who somebody is."""
 
-    issuer: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="the provider's address; empty uses none")
+    issuer: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="the provider's address, https but on this machine; empty uses none",
+    )
     client_id: str = Field("", description="of this service at the provider")
     client_secret: SecretStr | None = Field(None, description="likewise; empty for a public client")
     address: str = Field(
@@ -102,6 +108,11 @@ class OidcSettings(Section):
     def _is_whole(self) -> "OidcSettings":
         if self.issuer and not (self.client_id and self.address):
             raise ValueError("a provider needs issuer, client_id and address; one of them is missing")
+        parts = urlsplit(self.issuer)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"issuer {self.issuer!r} is not encrypted: whoever sits in between could be anybody; use https://"
+            )
         return self
 
 

@@ -141,3 +141,14 @@ def test_a_slow_provider_does_not_hold_every_thread_that_answers() -> None:
         with pytest.raises(DependencyUnreachable, match="at once already"):
             made.address(begun)
         assert deep > 1
+
+
+@pytest.mark.parametrize("issuer", ["http://id.example", "http://10.0.0.7:9000/realm", "http://localhost.example"])
+def test_a_provider_over_an_open_line_is_refused(issuer: str) -> None:
+    with pytest.raises(ValueError, match="use https"):
+        OidcSettings(issuer=issuer, client_id="p", address="https://models.example")
+
+
+@pytest.mark.parametrize("issuer", ["http://localhost:9400", "http://127.0.0.1:9400", "http://[::1]/realm"])
+def test_a_provider_on_this_machine_may_speak_plainly(issuer: str) -> None:
+    assert OidcSettings(issuer=issuer, client_id="p", address="http://localhost:8080").issuer == issuer
