@@ -137,8 +137,12 @@ def test_the_clients_own_distribution_ranks_and_tells_what_users_did(
         with pytest.raises(RowsRefused, match="1 of 2 signals are refused") as refused:
             client.signals([Signal(item="i", user="u", signal="stare"), rated])
         assert [row["row"] for row in refused.value.rows] == [0]
-        known = client.status()
-        assert (known.model, known.champion, known.document) == ("films", status(shop)["champion"], status(shop))
+
+        def is_told_alike() -> bool:  # the watch may look between the two questions
+            known, shown = client.status(), status(shop)
+            return (known.model, known.champion, known.document) == ("films", shown["champion"], shown)
+
+        wait_for(is_told_alike, 20, "the client and the API to tell the same")
         assert client.health().healthy
 
 
