@@ -2,8 +2,8 @@
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
+from perennial.ops.safety.addresses import is_loopback
 from perennial.ops.serving.door.limits import DoorSettings
 
 __all__ = ["Body", "Refusal", "Request", "Rules", "too_large"]
@@ -97,12 +97,7 @@ class Rules:
 
     def _knows(self, host: bytes) -> bool:
         name = host.lower().rpartition(b":")[0] if host.rpartition(b":")[2].isdigit() else host.lower()
-        if name in self._hosts:
-            return True
-        try:
-            return ip_address(name.decode("ascii").strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return name in self._hosts or (name.isascii() and is_loopback(name.decode("ascii")))
 
     def _refuse_target(self, request: Request) -> Refusal | None:
         method, target = request.method, request.target
