@@ -138,7 +138,9 @@ def _look(reader: LiveEvidenceReader, began: datetime, *, promoted: bool) -> Cal
 def _views(meter: Meter, world: World, service: Service) -> None:
     ledger = world.parts.ledger
     meter.take("view", "model status", lambda: model_status(ledger, MODEL))
-    meter.take("scrape", "figures", lambda: prometheus_text(ledger, [MODEL], restarts=0, parts={}, rows_lost={}))
+    meter.take(
+        "scrape", "figures", lambda: prometheus_text(ledger, [MODEL], restarts=0, parts={}, rows_lost={}, answered={})
+    )
     meter.take("scrape", "/metrics", service.control.metrics)
 
 

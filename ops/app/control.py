@@ -135,8 +135,15 @@ class ServiceControl:
         """See `LoopControl`."""
         parts = {row.part: row.healthy for row in part_rows(self.health())}
         ledger, names = self._roster.parts.ledger, self._roster.names
-        rows_lost = {name: loop.traffic.lost().rows for name, loop in self._roster.loops.items()}
-        return prometheus_text(ledger, names, restarts=self._servers.restarts, parts=parts, rows_lost=rows_lost)
+        loops = dict(self._roster.loops)
+        return prometheus_text(
+            ledger,
+            names,
+            restarts=self._servers.restarts,
+            parts=parts,
+            rows_lost={name: loop.traffic.lost().rows for name, loop in loops.items()},
+            answered={name: times for name, loop in loops.items() if (times := loop.answer_times())},
+        )
 
     def health(self) -> HealthView:
         """See `LoopControl`."""

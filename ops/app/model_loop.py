@@ -32,6 +32,7 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.feedback import joiner_of
 from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
+from perennial.ops.views.answer_times import AnswerTimes, ArmTimes
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.budget import IDLE, WatchBudget, idle_share, lower_this_thread, processors
 from perennial.ops.watching.collector import collect
@@ -74,6 +75,7 @@ class ModelLoop:
         self.news = EventUpkeep(parts, model) if watches else None
         self.feeds = FeedJobs(parts, model).passes if watches else {}
         self.traffic = traffic_of(workspace, model)
+        self._answer_times = AnswerTimes(self.traffic)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
         settings = workspace.settings
         self.watch_share = settings.schedule.watch_share / max(1, len(settings.models))  # it is that of all together
@@ -221,6 +223,14 @@ class ModelLoop:
         finally:
             allowed = self.watch_share * processors()
             self._reports_from = time.monotonic() + (time.monotonic() - began) / allowed
+
+    def answer_times(self) -> tuple[ArmTimes, ...]:
+        """How long answers took, by version and arm; nothing while the log cannot be read."""
+        try:
+            return self._answer_times.look()
+        except PerennialError as exc:
+            logger.warning("metrics.without_traffic", extra={"model": self.model, "error": str(exc)})
+            return ()
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""

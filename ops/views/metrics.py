@@ -1,21 +1,25 @@
 """Figures for Prometheus, read from the ledger when asked for."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.errors import PerennialError
 from perennial.ops.ledger import Ledger
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.views.answer_times import BOUNDS_S, ArmTimes
 from perennial.ops.views.status import ModelStatus, model_status
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
 
 __all__ = ["prometheus_text"]
 
 logger = logging.getLogger(__name__)
-
+_LATEST_LABELS = 200  # whose lag is told
 
 _FIGURES = (
     ("champion_version", "Version that answers"),
@@ -38,15 +42,23 @@ _FIGURES = (
 
 
 def prometheus_text(
-    ledger: Ledger, models: Sequence[str], *, restarts: int, parts: Mapping[str, bool], rows_lost: Mapping[str, int]
+    ledger: Ledger,
+    models: Sequence[str],
+    *,
+    restarts: int,
+    parts: Mapping[str, bool],
+    rows_lost: Mapping[str, int],
+    answered: Mapping[str, Sequence[ArmTimes]],
 ) -> str:
     """The exposition format. `parts` says which parts are healthy: that is told while the ledger is away, too.
 
-    `rows_lost` counts for each model the answered rows that never reached its traffic log.
+    `rows_lost` counts for each model the answered rows that never reached its traffic log; `answered` has the times of
+    those that did.
     """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
+    registry.register(_AnswerTimes(answered))
     Gauge("perennial_triton_restarts", "Restarts of the embedded Triton", registry=registry).set(restarts)
     healthy = Gauge("perennial_part_healthy", "1 while a part of the service is healthy", ["part"], registry=registry)
     for part, well in parts.items():
@@ -65,6 +77,29 @@ def prometheus_text(
     except PerennialError as exc:
         logger.warning("metrics.without_ledger", extra={"error": str(exc)})
     return generate_latest(registry).decode()
+
+
+class _AnswerTimes:
+    """A histogram whose counts were made elsewhere, as prometheus-client collects them."""
+
+    def __init__(self, answered: Mapping[str, Sequence[ArmTimes]]) -> None:
+        self._answered = answered
+
+    def collect(self) -> Iterator["Metric"]:
+        from prometheus_client.core import HistogramMetricFamily
+
+        family = HistogramMetricFamily(
+            "perennial_answer_duration_seconds",
+            "Time that a version took for an answer, a minute after it was asked; without the wait for its turn",
+            labels=["model", "version", "arm"],
+        )
+        for model, arms in self._answered.items():
+            for times in arms:
+                sums = [float(count) for count in accumulate(times.buckets)]
+                bounds = [*(repr(bound) for bound in BOUNDS_S), "+Inf"]
+                labels = [model, str(times.version), times.arm]
+                family.add_metric(labels, list(zip(bounds, sums, strict=True)), sum_value=times.seconds)
+        yield family
 
 
 def _add_successes(registry: "CollectorRegistry", ledger: Ledger, models: Sequence[str]) -> None:
@@ -90,7 +125,15 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
         name: Gauge(f"perennial_{name}", description, ["model"], registry=registry) for name, description in _FIGURES
     }
     step = Gauge("perennial_cycle_step", "1 at the step that the cycle is in", ["model", "step"], registry=registry)
+    lag = Gauge(
+        "perennial_label_lag_seconds",
+        "From an answer to its label, of the newest 200 labels and signals; nothing before the first one",
+        ["model", "quantile"],
+        registry=registry,
+    )
     for model in models:
+        for quantile, seconds in _label_lags(ledger, model).items():
+            lag.labels(model=model, quantile=quantile).set(seconds)
         status = model_status(ledger, model)
         if status.unreadable:  # a figure that nobody knows is not 0
             logger.warning("metrics.model_left_out", extra={"model": model, "error": "; ".join(status.unreadable)})
@@ -99,6 +142,16 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
             gauges[name].labels(model=model).set(value)
         if status.cycle is not None:
             step.labels(model=model, step=status.cycle.state).set(1)
+
+
+def _label_lags(ledger: Ledger, model: str) -> dict[str, float]:
+    """Median and ninth decile of the newest labels' lags in seconds; clocks that disagree make none negative."""
+    made = [(row.received_at, id_time_us(row.prediction_id)) for row in ledger.newest_feedback(model, _LATEST_LABELS)]
+    lags = [max(0.0, came.timestamp() - at_us / 1e6) for came, at_us in made if at_us is not None]
+    if not lags:
+        return {}
+    deciles = quantiles(lags, n=10, method="inclusive") if len(lags) > 1 else lags * 9
+    return {"0.5": deciles[4], "0.9": deciles[8]}
 
 
 def _values(status: ModelStatus) -> dict[str, float]:

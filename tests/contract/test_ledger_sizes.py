@@ -26,7 +26,7 @@ OLD = BEGAN - timedelta(days=1)
 
 CALLS: dict[str, Callable[[Ledger], object]] = {
     "status": lambda ledger: model_status(ledger, MODEL),
-    "scrape": lambda ledger: prometheus_text(ledger, [MODEL], restarts=0, parts={}, rows_lost={}),
+    "scrape": lambda ledger: prometheus_text(ledger, [MODEL], restarts=0, parts={}, rows_lost={}, answered={}),
     "newest labels": lambda ledger: ledger.newest_feedback(MODEL, 20),
     "labels that changed lately": lambda ledger: ledger.first_feedback(MODEL, 20, since=NOW),
     "labels behind the last": lambda ledger: ledger.first_feedback(MODEL, 20, after_id=ledger.last_feedback_id(MODEL)),

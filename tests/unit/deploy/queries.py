@@ -40,8 +40,10 @@ def is_of_triton(name: str) -> bool:
 
 
 def series_told(exposition: str) -> set[str]:
-    """The names of the series that a process tells Prometheus."""
-    return set(re.findall(r"^# TYPE (\S+) ", exposition, flags=re.MULTILINE))
+    """The names of the series that a process tells Prometheus; a histogram has three."""
+    kinds = re.findall(r"^# TYPE (\S+) (\S+)$", exposition, flags=re.MULTILINE)
+    ends = {"histogram": ("_bucket", "_count", "_sum")}
+    return {f"{name}{end}" for name, kind in kinds for end in ends.get(kind, ("",))}
 
 
 def _names(expression: object) -> Iterator[str]:
