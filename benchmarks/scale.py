@@ -13,6 +13,7 @@ import io
 import logging
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from benchmarks.scale_world import MODEL, Sizes, World, fill_traffic, opened, po
 from perennial.continual.errors import DependencyUnreachable, PerennialError
 from perennial.continual.jobs.memory import resident_mb
 from perennial.ops.app.service import Service
+from perennial.ops.commands.erasing.search import Sought, beginnings_of
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.views.metrics import prometheus_text
@@ -207,10 +209,34 @@ def _writes(meter: Meter, world: World) -> None:
         traffic.erase(key)
 
     meter.take("erasure", "a key in the traffic log", erase_traffic)
-    meter.take("erasure", "the database's own file", ledger.rewrite, rounds=1)
+    sought = beginnings_of(Sought(keys=frozenset({"caller-"})))  # every key begins so: each index with copies is mended
+    copies = lambda: ledger.leave_no_copies(sought.found_in_bytes)  # noqa: E731
+    with _writing(give) as waited_ms:
+        meter.take("erasure", "copies in the database's file", copies, rounds=1)
+    meter.costs.append(Cost(kind="erasure", name="a writer waited meanwhile, wall", ms=max(waited_ms), first_ms=0.0))
     ids = [prediction_id(world.began, row, rows) for row in range(1, rows, max(1, rows // 2_000))]
     columns = ["prediction_id", "prediction"]
     meter.take("stream", f"look-up of {len(ids)} ids from all of the log", lambda: traffic.lookup(ids, columns))
+
+
+@contextlib.contextmanager
+def _writing(give: Callable[[], None]) -> Iterator[list[float]]:
+    """Another thread gives labels again and again; how long each call took, in milliseconds of wall time."""
+    over, took = threading.Event(), [0.0]
+
+    def write() -> None:
+        while not over.wait(0.02):
+            began = time.monotonic()
+            give()
+            took.append(1_000 * (time.monotonic() - began))
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield took
+    finally:
+        over.set()
+        thread.join()
 
 
 def caught_up(rows: int) -> dict[str, float]:

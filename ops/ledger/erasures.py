@@ -4,12 +4,13 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from sqlite3 import Error as SqliteError
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
+from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, text, update
 
 from perennial.continual.errors import LeaseLost, Refused
 from perennial.continual.records import Split
@@ -17,6 +18,7 @@ from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.learnt import LearntStore
+from perennial.ops.ledger.leftovers import Holds, Leftover, leftovers, overwrite
 from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row, predictions_named
 from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tallies import FEEDBACK, SUPERSEDED, WAITING, counter_of
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 _MARK = schema.erasure
 _FREE_TEXT = frozenset({"detail", "note", "outcome", "error"})
 _OF_TASK = frozenset({"input", "target"})
+_ROUNDS = 3  # somebody may change a page while it is looked at
+_PAGES_AT_ONCE = 50
 
 
 class ErasureStore(AuditStore, LearntStore, TombstoneStore):
@@ -178,9 +182,9 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
         """Give every input of examples and buffer, as kept, whose row carries none of these keys and predictions."""
         for table in (schema.example, schema.buffer_row):
             statement = select(table.c.input, table.c.key, table.c.prediction_id).where(table.c.model == model)
-            for text, key, prediction_id in self._rows(statement):
+            for kept, key, prediction_id in self._rows(statement):
                 if key not in keys and prediction_id not in prediction_ids:
-                    yield text
+                    yield kept
 
     def cells(self, values: Collection[str]) -> Iterator[tuple[str, str]]:
         """Give each cell of the database that is one of the values, and each that may hold one inside, with its place.
@@ -251,13 +255,49 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
         finally:
             connection.close()
 
-    def rewrite(self) -> bool:
-        """Have SQLite write its file anew, then flush; False where somebody held on to it.
+    def leave_no_copies(self, holds: Holds) -> bool:
+        """Overwrite what SQLite copied of deleted rows, then flush; False where somebody held on to the file.
 
-        Rows that SQLite moves to another page leave a copy behind, which deleting them later does not overwrite.
+        Only pages in whose free space `holds` finds something are touched, a few in each transaction, so that writers
+        wait as long as one index takes: about a second for a million rows. What cannot be overwritten so has SQLite
+        write the whole file anew, for which writers wait; a line of the log says so.
         """
         if self._engine.dialect.name != "sqlite":
             return True
+        path, among = Path(str(self._engine.url.database)), list[int]()
+        for _ in range(_ROUNDS):
+            if not self.flush_deletions():
+                return False
+            found = self._leftovers(path, holds, among)
+            if not found:
+                return True
+            among = [each.page for each in found]
+            if not self._overwrite(path, found):
+                break
+        return self._write_anew()
+
+    def _leftovers(self, path: Path, holds: Holds, among: Sequence[int]) -> list[Leftover]:
+        roots = text("SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0")
+        with self._read() as connection:  # while it reads, what others write stays in the write-ahead log
+            trees = [tuple(row) for row in connection.execute(roots)]
+            return leftovers(path, holds, trees, among)
+
+    def _overwrite(self, path: Path, found: Sequence[Leftover]) -> bool:
+        """Each index in a transaction of its own, pages of tables a few at once; False where nothing here can."""
+        done = True
+        for each in {each.index: each for each in found if each.index is not None}.values():
+            with self._write() as connection:
+                done &= overwrite(connection, path, each)
+        for some in chunks([each for each in found if each.index is None and each.table is not None], _PAGES_AT_ONCE):
+            with self._write() as connection:
+                for each in some:
+                    done &= overwrite(connection, path, each)
+        return done
+
+    def _write_anew(self) -> bool:
+        logger.warning(
+            "erasure.written_anew", extra={"reason": "copies of rows stand where only a new file leaves none"}
+        )
         connection = self._engine.raw_connection()  # a file cannot be rewritten inside a transaction
         try:
             connection.cursor().execute("VACUUM")

@@ -42,7 +42,13 @@ class SignalFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowComparison:
-    """A window beside the reference of the version that answered it; `seed` repeats it exactly."""
+    """A window beside the reference of the version that answered it; `seed` repeats it exactly.
+
+    `novel` says that requests became new to the version. With `matched` all signals but the prediction were measured on
+    rows of one mix, a `matched_share` of the window. `season` is `returning`, `new` or `cannot tell yet` by the same
+    hours of the `period` before, `mix_season` of the mix alone; with `excused` the window is no drift for it. With
+    `mix_new` a new mix is drift. `silent_share` is the part of the window for which feedback is missing.
+    """
 
     version: int
     n_reference: int
@@ -52,6 +58,15 @@ class WindowComparison:
     seed: int
     signals: tuple[SignalFigures, ...]
     drifted: bool
+    matched: bool = False
+    matched_share: float = 1.0
+    silent_share: float = 0.0
+    season: str = ""
+    period: str = ""
+    excused: bool = False
+    mix_season: str = ""
+    mix_new: bool = False
+    novel: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -262,21 +262,3 @@ def test_what_was_replaced_leaves_the_files_of_sqlite_too(tmp_path, clock):
         assert ledger.flush_deletions()
         wal = path.with_name(path.name + "-wal")
         assert mark.encode() not in path.read_bytes() + (wal.read_bytes() if wal.exists() else b"")
-
-
-def test_rows_that_moved_between_pages_leave_no_copies_behind(tmp_path, clock):
-    path = tmp_path / "moved.db"
-    numbers = [prediction(clock.now, number * 7919 % 1009) for number in range(400)]
-    with Ledger.open(f"sqlite:///{path}", clock=clock) as ledger:
-        ledger.register_model("intent", {})
-        for begin in range(0, 400, 40):
-            rows = [
-                FeedbackRow(prediction_id=one, label="fee", at=clock.now, key=ME if place % 4 else "other")
-                for place, one in enumerate(numbers[begin : begin + 40])
-            ]
-            ledger.add_feedback("intent", rows)
-        ledger.erase_key("intent", ME)
-        assert ledger.rewrite()
-        held = path.read_bytes()
-        assert [one for place, one in enumerate(numbers) if place % 4 and one.encode() in held] == []
-        assert all(one.encode() in held for place, one in enumerate(numbers) if not place % 4)

@@ -21,7 +21,7 @@ from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.erasing.copies import forget_copies, forget_texts
 from perennial.ops.commands.erasing.damaged import damaged_files_of
 from perennial.ops.commands.erasing.note import ErasureNote
-from perennial.ops.commands.erasing.search import Sought
+from perennial.ops.commands.erasing.search import Sought, beginnings_of
 from perennial.ops.ledger import ErasureReceipt, VersionRow
 from perennial.ops.making.encoder_for import named_encoder
 from perennial.ops.making.retention import VersionRemoval
@@ -169,7 +169,8 @@ def erase(
     detail["damaged_files"] = list(erasure.damaged_files)
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
-    parts.ledger.rewrite()  # watch cursors and reports held ids as well
+    # watch cursors and reports held ids as well
+    parts.ledger.leave_no_copies(beginnings_of(mine).found_in_bytes)
     logger.info("erasure.finished", extra={"model": model, **asdict(erasure)})
     return erasure, note
 

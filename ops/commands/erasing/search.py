@@ -25,6 +25,7 @@ __all__ = [
     "SearchReport",
     "Sought",
     "Trace",
+    "beginnings_of",
     "needles_for",
     "parquet_columns",
     "search",
@@ -41,6 +42,7 @@ NOT_REACHED = (
 )
 _SHORTEST_TEXT = 12  # characters; a shorter text may be anybody's
 _SHORTEST_KEY = 6
+_BEGINNING = 16  # characters
 _MOST_BYTES = 4 * 2**30  # of one file; a larger one is named as not searched
 _ROWS = 65_536
 _WHOSE = ("key", "prediction_id")
@@ -117,6 +119,12 @@ def needles_for(sought: Sought) -> Needles:
     texts = [text for text in sought.texts if len(text) >= _SHORTEST_TEXT]
     long_keys = [key for key in sought.keys if len(key) >= _SHORTEST_KEY]
     return Needles([*texts, *sought.prediction_ids], whole_words=long_keys)
+
+
+def beginnings_of(sought: Sought) -> Needles:
+    """How everything that was erased begins: in a database's page, what was written later covers the end first."""
+    everything = sought.keys | sought.prediction_ids | sought.texts
+    return Needles(value[:_BEGINNING] for value in everything)
 
 
 class _Files:
