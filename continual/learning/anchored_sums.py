@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import KeysView, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -104,6 +106,30 @@ class AnchoredSums(ABC):
     @abstractmethod
     def copy(self) -> Self:
         """Sums of their own with the same values."""
+
+    @abstractmethod
+    def blank(self) -> Self:
+        """The same features, and nothing learnt."""
+
+    def of_named(self, named: NamedSums) -> Self:
+        """The same features with these sums, of rows without keys; they are taken over."""
+        found = self.blank()
+        if PLAIN_OUTER not in named.layout:
+            found._sums.drop_plain()
+        found.named.restore({"class": named.entries("class")}, named.arrays)
+        return found
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Adds all that `other` has learnt, which is of the same kind.
+
+        Raises:
+            DataError: it maps to other features, or shares keyed rows with this one.
+        """
+
+    @abstractmethod
+    def save(self, path: Path, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Writes the sums to a safetensors file, with `more` about them; `load` gives back exactly these."""
 
     @abstractmethod
     def solve(self, settings: Any) -> HeadWeights:

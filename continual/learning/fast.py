@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from perennial.continual.atomic_file import share_file
 from perennial.continual.errors import TrainingFailed
+from perennial.continual.federation.others import Others
 from perennial.continual.learning.calibration import fit_link, fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ModelCard, drop_card, read_card
 from perennial.continual.learning.class_sums import ClassRows
@@ -33,6 +35,7 @@ from perennial.continual.learning.selection import HeldOut, clearly_lower, row_s
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import (
+    OTHERS_FILE,
     PROOF_FILE,
     STATISTICS_FILE,
     proof_keys,
@@ -72,7 +75,7 @@ class FastModel:
     The head that answers has learnt the rows that prove it, named by `learnt_after`; `proved` and the sums have not.
 
     >>> sorted(FastModel.__dataclass_fields__)
-    ['card', 'head', 'learnt_after', 'open_set', 'proved', 'statistics']
+    ['card', 'head', 'learnt_after', 'open_set', 'others', 'proved', 'statistics']
     """
 
     head: HeadWeights
@@ -81,6 +84,7 @@ class FastModel:
     statistics: ClassesLearner
     card: ModelCard
     open_set: OpenSet | None
+    others: Path | None = None  # the sums of other sites that the head counts beside
 
 
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
@@ -107,6 +111,9 @@ def write_fast(out: Path, model: FastModel) -> None:
         (out / OPEN_SET_FILE).unlink(missing_ok=True)
     else:
         model.open_set.write(out)
+    (out / OTHERS_FILE).unlink(missing_ok=True)
+    if model.others is not None:
+        share_file(model.others, out / OTHERS_FILE)
     (out / PROOF_FILE).unlink(missing_ok=True)
     if model.learnt_after:
         write_proof(out, model.proved, model.learnt_after)
@@ -138,7 +145,8 @@ def fit_fast(
     settings = FastSettings.of(spec.params)
     rows = _Rows.read(spec)
     texts = Texts(spec, context, embedder)
-    form, carried = _carried(spec, texts.fingerprint, head)
+    others = None if spec.others is None else Others.read(spec.others)
+    form, carried = _carried(spec, texts.fingerprint, head if others is None else others.head)
     learnt = rows.examples if carried else deduplicate([*rows.replay, *rows.examples]).examples
     if not learnt and carried is None and not settings.descriptions:
         raise TrainingFailed("no rows to learn from: examples and replay are empty and there is no previous model")
@@ -146,18 +154,24 @@ def fit_fast(
     everything = [row.text for row in (*learnt, *rows.replay, *rows.holdout, *rows.erase)]
     texts([*everything, *(text for several in variants.values() for text in several)])  # so that progress has one total
     context.report("learn", 0, 1)
-    sums = carried or _made(form, spec, settings, learnt, rows.holdout, texts)
+    if others is None:
+        sums = carried or _made(form, spec, settings, learnt, rows.holdout, texts)
+    else:
+        sums = others.begun(carried, encoder=texts.fingerprint, max_length=spec.max_length)
     added = sums.add(_class_rows(learnt, texts))
     removed = sums.remove(_class_rows(rows.erase, texts))
     if settings.descriptions is not None:
         sums.drop_anchors()
     for label, several in variants.items():
         sums.anchor(label, ClassRows(X=texts(several), labels=[label] * len(several), texts=several))
+    whole: ClassesLearner = sums if others is None else others.joined(sums)
     context.report("learn", 1, 1)
     context.checkpoint()
-    if not sums.labels:
+    if not whole.labels:
         raise TrainingFailed("no rows are left to answer with after the erasure; add labelled rows")
-    solved = _solve(form, spec, settings, sums, rows, texts)
+    solved = _solve(form, spec, settings, whole, rows, texts)
+    if others is not None:
+        solved.settings["others"] = others.shared.digest
     context.report("solve", 1, 1)
     removed += _forgotten(spec, rows, solved.learnt_after)
     answering = solved.head
@@ -169,7 +183,7 @@ def fit_fast(
         head=form.head,
         temperature=answering.temperature,
         max_length=spec.max_length,
-        metrics=_figures(spec, solved, sums, rows, texts),
+        metrics=_figures(spec, solved, whole, rows, texts),
         parent_version=spec.parent_version,
         data={
             "rows": sums.rows,
@@ -178,6 +192,7 @@ def fit_fast(
             "rows_added": added,
             "rows_removed": removed,
             "rows_after_proof": len(solved.learnt_after),
+            **({} if others is None else {"rows_of_others": others.shared.rows}),
         },
         settings=solved.settings,
     )
@@ -188,6 +203,7 @@ def fit_fast(
         statistics=sums,
         card=card,
         open_set=solved.open_set,
+        others=spec.others,
     )
 
 
@@ -199,6 +215,8 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
     there were two forms.
     """
     texts = Texts(spec, context, embedder)
+    if spec.others is not None:
+        return fit_fast(spec, context, embedder)  # in their closed form
     if spec.previous is not None:
         card = read_card(spec.previous)
         if card.head in CLOSED_FORMS and card.encoder_fingerprint == texts.fingerprint:

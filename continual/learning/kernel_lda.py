@@ -1,7 +1,10 @@
 """The fast learner: discriminant analysis in a kernel's feature space, from sums that can be added and taken back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,9 +148,13 @@ class KernelLda(AnchoredSums):
         copy._anchors, copy._anchor_means = dict(self._anchors), dict(self._anchor_means)
         return copy
 
-    def save(self, path: Path) -> None:
-        """Writes the sums to a safetensors file; `load` gives back exactly this head."""
-        self._to_file(_FORMAT).write(path)
+    def blank(self) -> "KernelLda":
+        """The same features, and nothing learnt."""
+        return KernelLda(self.features)
+
+    def save(self, path: Path, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Writes the sums to a safetensors file, with `more` about them; `load` gives back exactly this head."""
+        self._to_file(_FORMAT, **more).write(path)
 
     @classmethod
     def load(cls, path: Path) -> "KernelLda":

@@ -1,8 +1,10 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,10 +160,14 @@ class Ridge(AnchoredSums):
         twin._anchors, twin._anchor_means = dict(self._anchors), dict(self._anchor_means)
         return twin
 
-    def save(self, path: Path) -> None:
-        """Writes the sums to a safetensors file; `load` gives back exactly this regression."""
+    def blank(self) -> "Ridge":
+        """The same features, and nothing learnt."""
+        return Ridge(self.features, self.lexical)
+
+    def save(self, path: Path, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Writes the sums to a safetensors file, with `more` about them; `load` gives back exactly this regression."""
         kind, about = _FORMAT if self.lexical.sketches == 1 else _OF_SKETCHES, asdict(self.lexical)
-        self._to_file(kind, lexical=about.pop("size"), **about).write(path)
+        self._to_file(kind, lexical=about.pop("size"), **about, **more).write(path)
 
     @classmethod
     def load(cls, path: Path) -> "Ridge":

@@ -12,6 +12,8 @@ from perennial.continual.learning.names import LearnerName
 
 __all__ = ["JobSpec"]
 
+_PATHS = ("examples", "out", "previous", "replay", "holdout", "erase", "others", "items", "unlabelled", "cache")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -29,6 +31,7 @@ class JobSpec:
     replay: Path | None = None  # rows of the replay buffer
     holdout: Path | None = None  # rows no model was trained on, fresh and old
     erase: Path | None = None  # rows to be taken back out of the head
+    others: Path | None = None  # sums of other sites that the head counts beside those of the rows here
     items: Path | None = None  # catalogue of what can be recommended
     unlabelled: Path | None = None  # texts, one a line, on which fine-tuning first continues the encoder's pre-training
     cache: Path | None = None  # folder of embeddings that jobs share; default: inside `out`'s parent
@@ -79,7 +82,7 @@ class JobSpec:
         missing = sorted({"learner", "examples", "out"} - read.keys())
         if unknown or missing:
             raise ConfigurationError(f"job spec {path}: unknown keys {unknown}, missing keys {missing}; see JobSpec")
-        for name in ("examples", "out", "previous", "replay", "holdout", "erase", "items", "unlabelled", "cache"):
+        for name in _PATHS:
             if read.get(name) is not None:
                 read[name] = path.resolve().parent / str(read[name])
         try:

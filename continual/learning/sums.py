@@ -303,6 +303,22 @@ class SumsFile:
             raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error
         return cls(format=str(about.pop("format", None)), tensors=tensors, about=about)
 
+    @staticmethod
+    def about_of(path: Path) -> dict[str, Any]:
+        """What a file says of itself, without its arrays.
+
+        Raises:
+            DataError: the file is missing or is not such a file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise DataError(f"sums {path} cannot be read ({error}); restore the file, or make it anew") from error
+        return about
+
     def check_format(self, path: Path, expected: str) -> None:
         """Refuse the sums of another learner or release.
 

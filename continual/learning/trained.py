@@ -18,6 +18,7 @@ from perennial.continual.learning.lexical import KNOWN, LINK, OF_WORDS, LexicalF
 __all__ = [
     "HEAD_FILE",
     "KERNEL_HEADS",
+    "OTHERS_FILE",
     "PROOF_FILE",
     "STATISTICS_FILE",
     "proof_keys",
@@ -29,6 +30,7 @@ __all__ = [
 
 KERNEL_HEADS = frozenset({"kernel_lda", "ridge"})
 HEAD_FILE, STATISTICS_FILE = "head.safetensors", "statistics.safetensors"
+OTHERS_FILE = "others.safetensors"  # the sums of other sites, where the head counts them beside its own
 PROOF_FILE = "proof.safetensors"  # the head as it was proved, where the one that answers has learnt the proof's rows
 _KEYS = "keys"  # of the rows that the head has learnt after its proof
 

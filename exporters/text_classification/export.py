@@ -11,7 +11,7 @@ from perennial.continual.atomic_file import share_file
 from perennial.continual.learning.card import MODEL_FILE
 from perennial.continual.learning.open_set import OPEN_SET_FILE
 from perennial.continual.learning.replies.matcher import MATCHER_FILE
-from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, STATISTICS_FILE
+from perennial.continual.learning.trained import HEAD_FILE, OTHERS_FILE, PROOF_FILE, STATISTICS_FILE
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import Manifest, digest
 from perennial.exporters.engine import Engine, Inputs
@@ -76,8 +76,9 @@ class TextExportable:
         for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE, MATCHER_FILE):
             if (trained.folder / name).is_file():
                 shutil.copyfile(trained.folder / name, folder / name)
-        if (trained.folder / STATISTICS_FILE).is_file():
-            share_file(trained.folder / STATISTICS_FILE, folder / STATISTICS_FILE)
+        for name in (STATISTICS_FILE, OTHERS_FILE):
+            if (trained.folder / name).is_file():
+                share_file(trained.folder / name, folder / name)
         if trained.encoder.is_relative_to(trained.folder):
             inside = folder / trained.encoder.relative_to(trained.folder)
             shutil.copytree(trained.encoder, inside, copy_function=shutil.copyfile)

@@ -25,6 +25,7 @@ from perennial.ops.cli import (
     drift,
     engines,
     erase,
+    federate,
     feedback,
     init,
     items,
@@ -109,6 +110,7 @@ token.register(app)
 users.register(app)
 account.register(app)
 items.register(app)
+federate.register(app)
 
 
 def main() -> int:

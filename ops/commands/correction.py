@@ -4,6 +4,7 @@ from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.rows import write_rows
+from perennial.continual.learning.trained import OTHERS_FILE
 from perennial.continual.records import Route
 from perennial.continual.route import corrected, pinned
 from perennial.continual.task import AnyRow
@@ -73,7 +74,7 @@ class Correction:
     def _train(self, version: int, champion: VersionRow) -> ModelCard:
         learning, folder = self._settings.learning, self._maker.folder(version)
         bundle = self._parts.workspace.bundle(self._model, champion.version)
-        card = read_card(bundle)
+        card, others = read_card(bundle), bundle / OTHERS_FILE
         erased = folder / "erase.jsonl"
         write_rows(erased, self._rows, task_named(self._settings.task))
         spec = self._maker.job(
@@ -85,6 +86,7 @@ class Correction:
             previous=bundle,
             examples=None,
             erase=erased,
+            others=others if others.is_file() else None,
             max_length=card.max_length or learning.max_length,  # a card of no texts has none
             params=self._learner.correction_params(learning.params),
         )

@@ -18,6 +18,7 @@ from perennial.continual.preparation import (
     shown,
 )
 from perennial.continual.records import Split
+from perennial.ops.commands.retraining import asked_retraining
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.feedback import known_labels
 
@@ -35,6 +36,7 @@ _ROLES = (LABEL, Role("description"))
 _NOTHING_STATED = FileReading()
 _ANCHOR_ROWS = 5
 _LONGEST_TEXT = 2_000
+_REASON = "described classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def describe(
     if dry_run:
         return done
     ledger.describe_classes(model, descriptions, actor)
-    return replace(done, command=_retraining(ledger, model, actor) if retrain else None)
+    return replace(done, command=asked_retraining(ledger, model, actor, reason=_REASON) if retrain else None)
 
 
 def drop_description(
@@ -140,7 +142,9 @@ def drop_description(
     if dry_run:
         return Dropped(dropped=label, rows=rows)
     ledger.forget_description(model, label, actor)
-    return Dropped(dropped=label, rows=rows, command=_retraining(ledger, model, actor) if retrain else None)
+    return Dropped(
+        dropped=label, rows=rows, command=asked_retraining(ledger, model, actor, reason=_REASON) if retrain else None
+    )
 
 
 def read_descriptions(path: Path, reading: FileReading = _NOTHING_STATED) -> dict[str, str]:
@@ -191,11 +195,3 @@ def _anchor_rows(ledger: Ledger, model: str) -> int:
         raise NotFound(f"model {model!r} is not in the ledger; it knows {', '.join(settings) or 'none'}")
     params = settings[model].get("learning", {}).get("params", {})
     return int(params.get("anchor_rows", params.get("head_settings", {}).get("anchor_rows", _ANCHOR_ROWS)))
-
-
-def _retraining(ledger: Ledger, model: str, actor: str) -> int | None:
-    """The id of the command; None when the loop would refuse it, because nothing serves or a cycle is under way."""
-    cycle = ledger.active_cycle(model)
-    if ledger.route(model) is None or not (cycle is None or cycle.on_probation):
-        return None
-    return ledger.request_command(model, "retrain", {"reason": "described classes"}, actor)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+from perennial.continual.learning.card import is_finished, read_card
 from perennial.continual.records import Split
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
+from perennial.ops.store.federation import Federation
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Demands"]
@@ -21,11 +23,12 @@ class Demands:
 
     @classmethod
     def on(cls, ledger: Ledger, workspace: Workspace, model: str, version: int, champion: VersionRow) -> Self:
-        """The settings' rules, except for two challengers that cannot show a gain on fresh rows.
+        """The settings' rules, except for three challengers that cannot show a gain on fresh rows.
 
         One that takes the place of a champion whose encoder was tuned on erased rows may lose `margin_points`. One
         that brings described classes without held-out rows may take nothing from the old classes: their rows are
-        judged with every class allowed, so that a description which draws them away is refused.
+        judged with every class allowed, so that a description which draws them away is refused. The same holds for
+        one with other sums of other sites than the champion has.
         """
         cycle = workspace.model(model).cycle
         rules = {
@@ -37,9 +40,18 @@ class Demands:
         if StartingPoint.of(ledger, workspace, model, champion).afresh:
             most = max(cycle.max_forgetting_points, cycle.margin_points)
             return cls(rules=rules | {"min_gain_points": -most, "max_forgetting_points": most, "min_fresh_rows": 0})
+        if _others_changed(workspace, model, champion):
+            return cls(rules=rules | {"min_fresh_rows": 0}, old_among_all=True)
         if _unproven(ledger, model, version, champion):
             return cls(rules=rules | {"min_fresh_rows": 0}, old_among_all=True)
         return cls(rules=rules)
+
+
+def _others_changed(workspace: Workspace, model: str, champion: VersionRow) -> bool:
+    shared = Federation(workspace, model).shared
+    bundle = workspace.bundle(model, champion.version)
+    before = read_card(bundle).settings.get("others") if is_finished(bundle) else None
+    return before != (None if shared is None else shared.digest)
 
 
 def _unproven(ledger: Ledger, model: str, version: int, champion: VersionRow) -> bool:

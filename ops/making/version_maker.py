@@ -29,6 +29,7 @@ from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.federation import Federation
 from perennial.ops.store.kept_items import kept_items
 from perennial.ops.store.workspace import Workspace
 
@@ -153,6 +154,7 @@ class VersionMaker:
             previous=None if rows.afresh else start.previous,
             examples=folder / "examples.jsonl",
             replay=folder / "replay.jsonl",
+            others=Federation(self._workspace, self._model).others,
             max_length=learning.max_length,
             params=learner_params(self._ledger, self._workspace, self._model, champion),
         )

@@ -46,6 +46,7 @@ OF_ONE_TASK = (  # what is there for recommendation, customer service or financi
     *(f"perennial.ops.serving.tasks.{name}" for name in ("opinion", "ranking", "replies")),
     *(f"perennial.ops.store.{name}" for name in ("alerts", "headlines", "reply_store", "user_events")),
     *(f"perennial.ops.{name}" for name in ("feeds", "recipes")),
+    *("perennial.continual.federation", "perennial.ops.store.federation"),  # of what has sums
 )
 OF_EVERY_TASK = (  # and what decides, remembers and compares, whatever the task
     *(f"perennial.continual.{name}" for name in ("cycle", "gate", "policy", "replay", "rollout", "route")),

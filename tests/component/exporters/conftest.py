@@ -64,7 +64,8 @@ def write_trained(
         fixed = np.random.default_rng(99)  # the features are drawn once per model and kept by every update
         head |= {"omega": fixed.normal(size=(32, width)), "phase": fixed.uniform(0, 6.28, size=width)}
         head["weight"] = head["weight"] * steepness
-        save_file({"counts": np.arange(classes, dtype=np.float64)}, folder / "statistics.safetensors")
+        for name in ("statistics", "others"):
+            save_file({"counts": np.arange(classes, dtype=np.float64)}, folder / f"{name}.safetensors")
     if kind in {"ridge", "fused"}:
         head["lexical"] = 3.0 * generator.normal(size=(classes, 64))
     save_file(

@@ -27,6 +27,7 @@ _WITHOUT = {
         *(
             "engine verify",
             "label doubts",
+            "federate show",
             "learn described",
             "model list",
             "model show",

@@ -1,0 +1,1 @@
+"""Sites that learn together by exchanging sums, never rows."""

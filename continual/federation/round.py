@@ -1,0 +1,337 @@
+"""A round: sites meet in a folder, say who they are, leave their sums, and take the sums of all others.
+
+The folder lies wherever every site can write to: a shared disk, a mounted bucket. Each file in it is written whole, by
+one site, and once:
+
+    NAME.site.json            what the site says of itself
+    sites.json                the list that the round is closed with, by the first site that sends
+    NAME.sums.safetensors     its sums, masked
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.atomic_file import write_atomically
+from perennial.continual.errors import DataError, NotFound, Refused
+from perennial.continual.federation.announcement import Announcement, SiteList
+from perennial.continual.federation.masking import FixedPoint, Keys, masked, unmasked
+from perennial.continual.federation.others import Others, Shared
+from perennial.continual.federation.vectors import from_vector, to_vector
+from perennial.continual.learning.anchored_sums import AnchoredSums
+from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
+from perennial.continual.learning.sums import NamedSums, SumsFile
+from perennial.continual.preparation import admit_name
+
+__all__ = ["LEAST_SITES", "Round", "Sent", "announcement_of"]
+
+LEAST_SITES = 3  # of two, each reads the other's sums: the total less its own
+_SITE, _SUMS, _LIST = ".site.json", ".sums.safetensors", "sites.json"
+_FORMAT, _WORDS, _CLASS = "perennial-masked-sums-1", "words", "class"
+_SQUARES = ("outer", PLAIN_OUTER)
+_LEAST_OPEN = 2
+_SHARED = 0o644  # whatever the umask: the other sites may be other users of the machine
+_WHOLE = 1e-6  # so near to a whole number lies a count
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What a site has left in a round's folder.
+
+    >>> Sent(sites=("a", "b", "c"), masked=True, bytes=8, round="0f").masked
+    True
+    """
+
+    sites: tuple[str, ...]
+    masked: bool
+    bytes: int
+    round: str  # the digest of the list: people at two sites who compare it know that both mean the same sites and keys
+
+
+def announcement_of(sums: AnchoredSums, site: str, keys: Keys, features: Mapping[str, str]) -> Announcement:
+    """What a site with these sums says.
+
+    Raises:
+        DataError: the name is none, or no row has been learnt.
+    """
+    if not sums.rows:
+        raise DataError(f"site {site} has no rows in its sums; train a version on labelled rows first")
+    largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
+    return Announcement(
+        site=admit_name(site, field="site"),
+        public_key=keys.public,
+        features=dict(features),
+        classes=tuple(sorted(sums.counts)),
+        rows=sums.rows,
+        largest=float(2 ** np.ceil(np.log2(max(largest, 1.0)))),
+        plain=sums.plain is not None,
+    )
+
+
+class Round:
+    """One exchange in a folder; every step may be repeated.
+
+    >>> Round(Path("nowhere")).announced
+    {}
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def announced(self) -> dict[str, Announcement]:
+        """Who has said so, by name.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        return {path.name.removesuffix(_SITE): self._said(path) for path in sorted(self.folder.glob(f"*{_SITE}"))}
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """The sites whose sums are there."""
+        return tuple(sorted(path.name.removesuffix(_SUMS) for path in self.folder.glob(f"*{_SUMS}")))
+
+    @property
+    def closed(self) -> SiteList | None:
+        """The list of sites, once it is fixed.
+
+        Raises:
+            DataError: the file is damaged, or an announcement has changed since.
+        """
+        path = self.folder / _LIST
+        try:
+            listed = SiteList.of(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path} cannot be used: {error}; begin a new round in another folder") from error
+        for site, digest in listed.sites.items():
+            file = self.folder / f"{admit_name(site, field='site')}{_SITE}"
+            if not file.is_file() or sha256(file.read_bytes()).hexdigest() != digest:
+                raise DataError(f"{file} is not what it was when the round was closed; begin a new round")
+        return listed
+
+    def announce(self, said: Announcement) -> None:
+        """Say who we are; said again it changes nothing.
+
+        Raises:
+            Refused: another site has that name, or the list of sites is fixed.
+            DataError: a site that is there has other features.
+        """
+        there = self.announced
+        if (same := there.get(said.site)) is not None:
+            if same == said:
+                return
+            if same.public_key != said.public_key:
+                raise Refused(f"a site {said.site} has announced itself in {self.folder}; choose another name")
+        if (closed := self.closed) is not None:
+            raise Refused(
+                f"the round in {self.folder} is closed with {', '.join(sorted(closed.sites))}; begin a new one in "
+                "another folder"
+            )
+        for other in there.values():
+            if other.site != said.site:
+                other.check_alike(said)
+        write_atomically(self.folder / f"{said.site}{_SITE}", said.text(), mode=_SHARED)
+
+    def mine(self, keys: Keys) -> Announcement:
+        """What the site with these keys has said.
+
+        Raises:
+            NotFound: nothing.
+        """
+        for said in self.announced.values():
+            if said.public_key == keys.public:
+                return said
+        raise NotFound(f"this site has not announced itself in {self.folder}; `perennial federate announce` does")
+
+    def send(self, sums: AnchoredSums, keys: Keys, *, sites: int | None = None, unmasked: bool = False) -> Sent:
+        """Leave the sums of this site; the list of sites is fixed from the first one on. Sent again it changes nothing.
+
+        Args:
+            sums: those that were announced.
+            keys: this site's.
+            sites: how many are expected; fewer are waited for.
+            unmasked: with fewer than three sites, leave sums that whoever sees the folder can read.
+
+        Raises:
+            Refused: sites are missing, or there are fewer than three.
+            DataError: the sums are not those that were announced, or a file has changed.
+            NotFound: this site has not announced itself.
+        """
+        said, listed = self.mine(keys), self._close(sites, unmasked=unmasked)
+        if said.site not in listed.sites:
+            raise Refused(f"the round was closed without {said.site}, which came later; take part in the next one")
+        path = self.folder / f"{said.site}{_SUMS}"
+        if not path.is_file():
+            all_said = self._listed(listed)
+            if (sums.rows, tuple(sorted(sums.counts))) != (said.rows, said.classes):
+                raise DataError(f"the sums hold {sums.rows} rows, and {said.rows} were announced; begin a new round")
+            words = self._point(all_said).encoded(self._vector(sums, all_said))
+            if not listed.open:
+                words = masked(words, said.site, keys, _peers(all_said, said.site), _salt(listed))
+            about = {"site": said.site, "round": listed.digest, "sha256": sha256(words.tobytes()).hexdigest()}
+            SumsFile(format=_FORMAT, tensors={_WORDS: words}, about=about).write(path)
+            path.chmod(_SHARED)
+        sizes = path.stat().st_size
+        return Sent(sites=tuple(sorted(listed.sites)), masked=not listed.open, bytes=sizes, round=listed.digest)
+
+    def take(self, own: AnchoredSums, keys: Keys) -> Others:
+        """The sums of all other sites together.
+
+        Args:
+            own: this site's sums, for their features alone.
+            keys: this site's.
+
+        Raises:
+            Refused: sites have not sent yet; they are named.
+            DataError: a file is damaged or of another round, or the masks do not cancel.
+            NotFound: this site has not announced itself.
+        """
+        said, listed = self.mine(keys), self.closed
+        missing = sorted(set(listed.sites) - set(self.sent)) if listed is not None else sorted(self.announced)
+        if listed is None or missing:
+            raise Refused(f"{', '.join(missing)} have not sent their sums to {self.folder}; wait for them")
+        all_said = self._listed(listed)
+        total = np.zeros(0, dtype=np.uint64)
+        for site in sorted(listed.sites):
+            words = self._words(site, listed)
+            if site == said.site:
+                if not listed.open:  # what we sent is ours alone without its masks
+                    words = words - unmasked(words, site, keys, _peers(all_said, site), _salt(listed))
+                else:
+                    words = np.zeros_like(words)
+            if len(total) not in (0, len(words)):
+                raise DataError(f"{site} has sent {len(words)} numbers, and others {len(total)}; begin a new round")
+            total = words if not len(total) else total + words
+        vector = self._point(all_said).decoded(total)
+        named = from_vector(vector, self._layout(own, all_said), {_CLASS: _classes(all_said)}, _SQUARES)
+        others = _settled(own, named, sum(each.rows for each in all_said.values() if each.site != said.site))
+        shared = Shared(
+            round=listed.digest,
+            sites=tuple(site for site in sorted(listed.sites) if site != said.site),
+            features=said.features,
+            rows=others.rows,
+            digest=sha256(vector.tobytes()).hexdigest(),
+        )
+        return Others(sums=others, shared=shared)
+
+    def _close(self, sites: int | None, *, unmasked: bool) -> SiteList:
+        """The list of sites, fixed now if it is not yet."""
+        if (listed := self.closed) is not None:
+            if listed.open and not unmasked:
+                raise Refused(
+                    f"the round in {self.folder} has {len(listed.sites)} sites, and sums in it can be read by all of "
+                    "them; agree to that by --open"
+                )
+            return listed
+        there = self.announced
+        if sites is not None and len(there) != sites:
+            raise Refused(f"{len(there)} sites have announced themselves ({', '.join(there)}), not {sites}; wait")
+        if len(there) < _LEAST_OPEN or (len(there) < LEAST_SITES and not unmasked):
+            raise Refused(
+                f"{len(there)} sites have announced themselves ({', '.join(there)}); with fewer than {LEAST_SITES} "
+                "each reads the other's sums: wait for more, or agree to that by --open"
+            )
+        first, *rest = there.values()
+        for other in rest:
+            first.check_alike(other)
+        digests = {site: sha256((self.folder / f"{site}{_SITE}").read_bytes()).hexdigest() for site in there}
+        wanted = SiteList(sites=digests, open=len(there) < LEAST_SITES)
+        try:
+            self._fix(wanted)
+        except FileExistsError:
+            return self._close(sites, unmasked=unmasked)  # another site was first
+        return wanted
+
+    def _fix(self, listed: SiteList) -> None:
+        """Write the list if there is none; a reader sees all of it or nothing where the file system has links."""
+        draft = self.folder / f".{_LIST}.{secrets.token_hex(8)}"
+        try:
+            draft.write_text(listed.text(), encoding="utf-8")
+            draft.chmod(_SHARED)
+            try:
+                (self.folder / _LIST).hardlink_to(draft)
+            except FileExistsError:
+                raise
+            except OSError:  # a mounted bucket has no links
+                with (self.folder / _LIST).open("x", encoding="utf-8") as file:
+                    file.write(listed.text())
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _said(self, path: Path) -> Announcement:
+        try:
+            said = Announcement.of(path.read_text(encoding="utf-8"))
+        except (DataError, OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} cannot be used: {error}; let that site announce itself anew") from error
+        if said.site != path.name.removesuffix(_SITE):
+            raise DataError(f"{path} names the site {said.site!r}; a site's file bears its name")
+        return said
+
+    def _listed(self, listed: SiteList) -> dict[str, Announcement]:
+        return {site: said for site, said in self.announced.items() if site in listed.sites}
+
+    def _point(self, said: Mapping[str, Announcement]) -> FixedPoint:
+        return FixedPoint(largest=sum(each.largest for each in said.values()), sites=len(said))
+
+    def _layout(self, sums: AnchoredSums, said: Mapping[str, Announcement]) -> dict[str, tuple[str | int, ...]]:
+        plain = all(each.plain for each in said.values())
+        layout = sums.named.layout
+        return {name: axes for name, axes in layout.items() if plain or name not in (PLAIN_SUMS, PLAIN_OUTER)}
+
+    def _vector(self, sums: AnchoredSums, said: Mapping[str, Announcement]) -> NDArray[np.float64]:
+        layout = self._layout(sums, said)
+        sent = NamedSums(layout)
+        sent.restore({_CLASS: sums.named.entries(_CLASS)}, {name: sums.named.arrays[name] for name in layout})
+        return to_vector(sent, {_CLASS: _classes(said)}, _SQUARES)
+
+    def _words(self, site: str, listed: SiteList) -> Words:
+        path = self.folder / f"{site}{_SUMS}"
+        file = SumsFile.read(path)
+        file.check_format(path, _FORMAT)
+        if (file.about.get("round"), file.about.get("site")) != (listed.digest, site):
+            raise DataError(f"{path} is of another round or site; let {site} send it anew")
+        words: Words = file.tensors[_WORDS]
+        if sha256(words.tobytes()).hexdigest() != file.about.get("sha256"):
+            raise DataError(f"{path} is damaged: its numbers are not those that {site} sent; copy the file anew")
+        return words
+
+
+def _classes(said: Mapping[str, Announcement]) -> Sequence[str]:
+    return sorted({label for each in said.values() for label in each.classes})
+
+
+def _peers(said: Mapping[str, Announcement], site: str) -> dict[str, str]:
+    return {name: each.public_key for name, each in said.items() if name != site}
+
+
+def _salt(listed: SiteList) -> bytes:
+    return bytes.fromhex(listed.digest)
+
+
+def _settled(own: AnchoredSums, named: NamedSums, rows: int) -> Any:
+    """Sums of the same features with these in them, once their counts are whole and as many as was said.
+
+    Raises:
+        DataError: they are not: masks are left, or a site has sent other sums than it announced.
+    """
+    counts = named.arrays["counts"]
+    whole = np.rint(counts)
+    if np.abs(counts - whole).max(initial=0.0) > _WHOLE or whole.min(initial=0.0) < 0 or round(whole.sum()) != rows:
+        raise DataError(
+            "the sums of all sites together are no sums of rows: a site has sent other sums than it announced, or its "
+            "key is not the one that it announced; begin a new round"
+        )
+    counts[:] = whole
+    labels = named.entries(_CLASS)
+    named.keep(_CLASS, [label for label, count in zip(labels, whole, strict=True) if count > 0])
+    return own.of_named(named)
