@@ -31,6 +31,7 @@ class Announcement:
     rows: int
     largest: float  # no sum of the site lies farther from 0
     plain: bool  # whether sums of the embeddings themselves are kept
+    spread: float = 0.0  # of the noise on outer products; 0: none. With noise `rows` is 0, which tells nothing
 
     def text(self) -> str:
         """As it lies in a file."""

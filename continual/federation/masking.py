@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
 
-__all__ = ["FixedPoint", "Keys", "masked", "unmasked"]
+__all__ = ["ROOM", "FixedPoint", "Keys", "masked", "unmasked"]
 
 _WORD, _SIGN = 64, 2  # bits: of a number, and of them kept for the sign and for a sum of all
 _FINEST = 44  # bits behind the point: 6e-14
-_COARSEST = 40  # 1e-12
-_ROOM = 4096.0  # of each site, for noise
+_COARSEST = 36  # 1.5e-11
+ROOM = 4096.0  # of each site, for noise
 _BLOCK = 1 << 20  # numbers at a time
 _INFO = b"perennial-federation-1"
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ class FixedPoint:
     """
 
     def __init__(self, *, largest: float, sites: int) -> None:
-        whole = math.ceil(math.log2(largest + sites * _ROOM))
+        whole = math.ceil(math.log2(largest + sites * ROOM))
         self.bits = min(_FINEST, _WORD - _SIGN - whole)
         if self.bits < _COARSEST:
             raise ConfigurationError(
@@ -78,6 +78,14 @@ class Keys:
     def public(self) -> str:
         """What the other sites may see, as hexadecimal digits."""
         return str(self._key.public_key().public_bytes_raw().hex())
+
+    def noise(self, salt: bytes) -> np.random.Generator:
+        """Random numbers that nobody without the private key can tell, alike each time that this round asks."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        seed = HKDF(SHA256(), 32, salt, _INFO + b" noise").derive(bytes.fromhex(self.private))
+        return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
 
     def shared(self, public: str, salt: bytes, pair: bytes) -> bytes:
         """32 bytes that this site and the one of the public key have, and nobody else.

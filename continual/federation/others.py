@@ -1,32 +1,34 @@
 """What other sites have learnt, as sums beside a site's own, without a row's key."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perennial.continual.errors import DataError
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.closed_form import CLOSED_FORMS
+from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import SumsFile
 
 __all__ = ["Others", "Shared", "features_of"]
 
+_PROBES = 20_261_127  # any number, the same at all sites
 _ABOUT = "federation"  # of the file of sums
 
 
 def features_of(sums: AnchoredSums, *, encoder: str, max_length: int) -> dict[str, str]:
     """All that must be alike for sums to be added, by the words that tell a person what differs."""
     fourier = sums.features
-    drawn = hashlib.sha256(fourier.omega.tobytes() + fourier.phase.tobytes()).hexdigest()[:16]
     words = asdict(sums.lexical) if isinstance(sums, Ridge) else {}
     return {
         "closed form": _head_of(sums),
         "encoder": encoder,
         "tokens of a text": str(max_length),
-        "features of an embedding": f"{fourier.size} of {fourier.dimension}, {drawn}",
+        "features of an embedding": f"{fourier.size} of {fourier.dimension}, {_probed(fourier)}",
         "columns of words": " ".join(f"{name} {value}" for name, value in sorted(words.items())) or "none",
     }
 
@@ -121,6 +123,16 @@ class Others:
         if not known:
             raise DataError(f"{path} holds sums of a closed form that this release does not know; exchange anew")
         return replace(shared, sites=tuple(shared.sites))
+
+
+def _probed(features: FourierFeatures) -> str:
+    """Three digits of four sums over the map. Another processor may round its last bits otherwise, and still agrees."""
+    rng = np.random.default_rng(_PROBES)
+    found = []
+    for _ in range(4):
+        left, right = rng.standard_normal(features.dimension), rng.standard_normal(features.size)
+        found.append(f"{left @ features.omega.astype(np.float64) @ right + features.phase @ right:.2e}")
+    return " ".join(found)
 
 
 def _head_of(sums: AnchoredSums) -> str:

@@ -8,6 +8,7 @@ one site, and once:
     NAME.sums.safetensors     its sums, masked
 """
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, NotFound, Refused
 from perennial.continual.federation.announcement import Announcement, SiteList
-from perennial.continual.federation.masking import FixedPoint, Keys, masked, unmasked
+from perennial.continual.federation.masking import ROOM, FixedPoint, Keys, masked, unmasked
 from perennial.continual.federation.others import Others, Shared
+from perennial.continual.federation.privacy import Privacy, longest_row, noised, outer_noise, sound
 from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
@@ -37,6 +39,7 @@ _FORMAT, _WORDS, _CLASS = "perennial-masked-sums-1", "words", "class"
 _SQUARES = ("outer", PLAIN_OUTER)
 _LEAST_OPEN = 2
 _SHARED = 0o644  # whatever the umask: the other sites may be other users of the machine
+_LARGEST_NOISED = float(2**20)  # told of sums whose size is nobody's business
 _WHOLE = 1e-6  # so near to a whole number lies a count
 Words = NDArray[np.uint64]
 
@@ -55,14 +58,27 @@ class Sent:
     round: str  # the digest of the list: people at two sites who compare it know that both mean the same sites and keys
 
 
-def announcement_of(sums: AnchoredSums, site: str, keys: Keys, features: Mapping[str, str]) -> Announcement:
-    """What a site with these sums says.
+def announcement_of(
+    sums: AnchoredSums, site: str, keys: Keys, features: Mapping[str, str], privacy: Privacy | None = None
+) -> Announcement:
+    """What a site with these sums says; with `privacy` neither their number nor their size, but how they are noised.
 
     Raises:
         DataError: the name is none, or no row has been learnt.
     """
     if not sums.rows:
         raise DataError(f"site {site} has no rows in its sums; train a version on labelled rows first")
+    if privacy is not None:
+        return Announcement(
+            site=admit_name(site, field="site"),
+            public_key=keys.public,
+            features=dict(features),
+            classes=tuple(sorted(sums.counts)),
+            rows=0,
+            largest=_LARGEST_NOISED,
+            plain=False,
+            spread=outer_noise(longest_row(sums), privacy.multiplier),
+        )
     largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
     return Announcement(
         site=admit_name(site, field="site"),
@@ -153,7 +169,15 @@ class Round:
                 return said
         raise NotFound(f"this site has not announced itself in {self.folder}; `perennial federate announce` does")
 
-    def send(self, sums: AnchoredSums, keys: Keys, *, sites: int | None = None, unmasked: bool = False) -> Sent:
+    def send(
+        self,
+        sums: AnchoredSums,
+        keys: Keys,
+        *,
+        sites: int | None = None,
+        unmasked: bool = False,
+        privacy: Privacy | None = None,
+    ) -> Sent:
         """Leave the sums of this site; the list of sites is fixed from the first one on. Sent again it changes nothing.
 
         Args:
@@ -161,21 +185,28 @@ class Round:
             keys: this site's.
             sites: how many are expected; fewer are waited for.
             unmasked: with fewer than three sites, leave sums that whoever sees the folder can read.
+            privacy: that was announced.
 
         Raises:
             Refused: sites are missing, or there are fewer than three.
             DataError: the sums are not those that were announced, or a file has changed.
             NotFound: this site has not announced itself.
         """
-        said, listed = self.mine(keys), self._close(sites, unmasked=unmasked)
+        said, listed = self.mine(keys), self.close(sites, unmasked=unmasked)
         if said.site not in listed.sites:
             raise Refused(f"the round was closed without {said.site}, which came later; take part in the next one")
         path = self.folder / f"{said.site}{_SUMS}"
         if not path.is_file():
             all_said = self._listed(listed)
-            if (sums.rows, tuple(sorted(sums.counts))) != (said.rows, said.classes):
+            spread = 0.0 if privacy is None else outer_noise(longest_row(sums), privacy.multiplier)
+            if spread != said.spread:
+                raise DataError("noise was announced that is not what is to be sent; begin a new round")
+            if (0 if spread else sums.rows, tuple(sorted(sums.counts))) != (said.rows, said.classes):
                 raise DataError(f"the sums hold {sums.rows} rows, and {said.rows} were announced; begin a new round")
-            words = self._point(all_said).encoded(self._vector(sums, all_said))
+            values = self._vector(sums, all_said, privacy, keys.noise(_salt(listed)))
+            if np.abs(values).max(initial=0.0) > said.largest + ROOM:
+                raise DataError(f"a sum is farther from 0 than {said.largest:.0f}; exchange the sums of fewer rows")
+            words = self._point(all_said).encoded(values)
             if not listed.open:
                 words = masked(words, said.site, keys, _peers(all_said, said.site), _salt(listed))
             about = {"site": said.site, "round": listed.digest, "sha256": sha256(words.tobytes()).hexdigest()}
@@ -214,7 +245,12 @@ class Round:
             total = words if not len(total) else total + words
         vector = self._point(all_said).decoded(total)
         named = from_vector(vector, self._layout(own, all_said), {_CLASS: _classes(all_said)}, _SQUARES)
-        others = _settled(own, named, sum(each.rows for each in all_said.values() if each.site != said.site))
+        theirs = [each for each in all_said.values() if each.site != said.site]
+        spread = math.sqrt(sum(each.spread**2 for each in theirs))
+        if spread:
+            others = own.of_named(sound(named, spread))
+        else:
+            others = _settled(own, named, sum(each.rows for each in theirs))
         shared = Shared(
             round=listed.digest,
             sites=tuple(site for site in sorted(listed.sites) if site != said.site),
@@ -224,8 +260,13 @@ class Round:
         )
         return Others(sums=others, shared=shared)
 
-    def _close(self, sites: int | None, *, unmasked: bool) -> SiteList:
-        """The list of sites, fixed now if it is not yet."""
+    def close(self, sites: int | None = None, *, unmasked: bool = False) -> SiteList:
+        """The list of sites, fixed now if it is not yet; see `send`.
+
+        Raises:
+            Refused: sites are missing, or there are fewer than three.
+            DataError: a file has changed.
+        """
         if (listed := self.closed) is not None:
             if listed.open and not unmasked:
                 raise Refused(
@@ -249,7 +290,7 @@ class Round:
         try:
             self._fix(wanted)
         except FileExistsError:
-            return self._close(sites, unmasked=unmasked)  # another site was first
+            return self.close(sites, unmasked=unmasked)  # another site was first
         return wanted
 
     def _fix(self, listed: SiteList) -> None:
@@ -288,10 +329,18 @@ class Round:
         layout = sums.named.layout
         return {name: axes for name, axes in layout.items() if plain or name not in (PLAIN_SUMS, PLAIN_OUTER)}
 
-    def _vector(self, sums: AnchoredSums, said: Mapping[str, Announcement]) -> NDArray[np.float64]:
+    def _vector(
+        self,
+        sums: AnchoredSums,
+        said: Mapping[str, Announcement],
+        privacy: Privacy | None,
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64]:
         layout = self._layout(sums, said)
         sent = NamedSums(layout)
         sent.restore({_CLASS: sums.named.entries(_CLASS)}, {name: sums.named.arrays[name] for name in layout})
+        if privacy is not None:
+            sent = noised(sent, longest_row(sums), privacy.multiplier, rng)
         return to_vector(sent, {_CLASS: _classes(said)}, _SQUARES)
 
     def _words(self, site: str, listed: SiteList) -> Words:

@@ -51,6 +51,7 @@ class FastSettings:
     descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
     lexical: int = 3600  # columns of words and letters; a kernel LDA has none
     words: float | None = None  # what they count beside the embedding
+    bounded: bool = False  # features of bounded length in place of drawn ones, for sums that are sent with noise
     sketches: int = 4  # of a ridge; each has half of `features` and `lexical` then, and the sums stay as large
     false_refusals: float = FALSE_REFUSALS  # share of known texts that may count as of no class; 0: none ever does
 
@@ -175,6 +176,8 @@ class _KernelLda:
     def make(
         self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int
     ) -> KernelLda:
+        if settings.bounded:
+            return KernelLda(FourierFeatures.bounded(dimension=dimension, seed=seed))
         gamma, size = settings.gamma, settings.features or _ALONE
         if gamma is None and held_out.labels:
             priors = settings.priors or Priors.UNIFORM

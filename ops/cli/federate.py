@@ -23,6 +23,8 @@ def register(app: typer.Typer) -> None:
 def announce(
     folder: _Round,
     site: Annotated[str, typer.Option(help="this site's name, which no other site has")],
+    epsilon: Annotated[float | None, typer.Option(help="send with noise that hides a row, e.g. 8")] = None,
+    delta: Annotated[float, typer.Option(help="with --epsilon; well below one over the number of rows")] = 1e-5,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
@@ -31,11 +33,13 @@ def announce(
 
     The sums of the version that answers now are the ones to be sent. A site with other features is refused.
     """
+    from perennial.continual.federation.privacy import Privacy
     from perennial.ops.cli.actor import actor
     from perennial.ops.commands.federation import Site
 
     with model_session(config, model) as (parts, model):
-        print_json(Site(parts, model).announce(folder, site, actor=actor(), dry_run=dry_run))
+        privacy = None if epsilon is None else Privacy(epsilon=epsilon, delta=delta)
+        print_json(Site(parts, model).announce(folder, site, actor=actor(), privacy=privacy, dry_run=dry_run))
 
 
 @_app.command()

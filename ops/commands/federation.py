@@ -7,7 +7,8 @@ from typing import Any
 from perennial.continual.errors import ConfigurationError, DataError, NotFound, Refused
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
-from perennial.continual.federation.round import Round, Sent, announcement_of
+from perennial.continual.federation.privacy import Privacy
+from perennial.continual.federation.round import Round, announcement_of
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.closed_form import CLOSED_FORMS
@@ -31,6 +32,19 @@ class Announced:
     rows: int
     classes: int
     sites: tuple[str, ...]
+    epsilon: float | None = None  # of the noise that is to come; None: none
+    delta: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentSums:
+    """What was sent, and the epsilon that all exchanges with noise have spent by now; None of one without."""
+
+    sites: tuple[str, ...]
+    masked: bool
+    bytes: int
+    round: str
+    epsilon_spent: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +96,14 @@ class Site:
         self._parts, self._model = parts, model
         self._held = Federation(parts.workspace, model)
 
-    def announce(self, folder: Path, site: str, *, actor: str, dry_run: bool = False) -> Announced:
-        """Say who this is, with the sums of the version that answers now.
+    def announce(
+        self, folder: Path, site: str, *, actor: str, privacy: Privacy | None = None, dry_run: bool = False
+    ) -> Announced:
+        """Say who this is, with the sums of the version that answers now, which are sent with noise where told so.
 
         Raises:
             NotFound: no version answers.
-            Refused: another site has the name, or the round is closed.
+            Refused: another site has the name, the round is closed, or the settings have a budget and no noise is told.
             DataError: its sums cannot be added to those of the sites that are there.
             ConfigurationError: what answers is no closed form.
         """
@@ -98,11 +114,19 @@ class Site:
             raise NotFound(f"model {self._model} serves no version yet; make one by `perennial init`")
         version = route.champion if held is None else held.version
         keys = Keys.made() if held is None else Keys(held.private)
+        privacy = privacy if held is None else held.privacy
+        if privacy is None and self._limit is not None:
+            raise Refused(
+                f"the settings of {self._model} have a budget of epsilon {self._limit.epsilon:g}, and sums without "
+                "noise spend more than any; announce an --epsilon"
+            )
         sums, card = self._sums(version)
         features = features_of(sums, encoder=card.encoder_fingerprint, max_length=card.max_length)
-        said = announcement_of(sums, site if held is None else held.site, keys, features)
+        said = announcement_of(sums, site if held is None else held.site, keys, features, privacy)
+        told = (None, None) if privacy is None else (privacy.epsilon, privacy.delta)
+        mine = OpenRound(site=said.site, private=keys.private, version=version, epsilon=told[0], delta=told[1])
         if not dry_run:
-            self._held.keep_round(keys.public, OpenRound(site=said.site, private=keys.private, version=version))
+            self._held.keep_round(keys.public, mine)
             try:
                 round_.announce(said)
             except (Refused, DataError):
@@ -111,7 +135,15 @@ class Site:
                 raise
             self._note(actor, "announced", folder=str(folder), site=said.site, version=version)
         there = tuple(sorted({*round_.announced, said.site}))
-        return Announced(site=said.site, version=version, rows=said.rows, classes=len(said.classes), sites=there)
+        return Announced(
+            site=said.site,
+            version=version,
+            rows=sums.rows,
+            classes=len(said.classes),
+            sites=there,
+            epsilon=told[0],
+            delta=told[1],
+        )
 
     def send(
         self,
@@ -122,28 +154,34 @@ class Site:
         few_rows: bool,
         actor: str,
         dry_run: bool = False,
-    ) -> Sent | None:
+    ) -> SentSums | None:
         """Leave the sums of the version that was announced; None of a dry run.
 
         Raises:
-            Refused: sites are missing, or a class has so few rows that its sum tells of each of them.
+            Refused: sites are missing, a class has so few rows that its sum tells of each, or the budget is spent.
             DataError: the sums have gone, or a file of the round is damaged.
             NotFound: this model has not announced itself.
         """
         held = self._take_part(folder)
         sums, _ = self._sums(held.version)
         few = {label: count for label, count in sums.counts.items() if count < LEAST_ROWS}
-        if few and not few_rows:
+        if few and not few_rows and held.privacy is None:
             told = ", ".join(f"{label} ({count})" for label, count in list(few.items())[:5])
             raise Refused(
                 f"{len(few)} classes have fewer than {LEAST_ROWS} rows, so that their sums tell much of each: {told}; "
-                "wait for more rows, or send them by --few-rows"
+                "wait for more rows, announce noise, or send them by --few-rows"
             )
         if dry_run:
             return None
-        sent = _round(folder).send(sums, Keys(held.private), sites=sites, unmasked=unmasked)
-        self._note(actor, "sent", version=held.version, **asdict(sent))
-        return sent
+        there, keys, spent = _round(folder), Keys(held.private), None
+        if held.privacy is not None:
+            there.mine(keys)
+            there.close(sites, unmasked=unmasked)  # nothing is spent on a round that cannot be
+            spent = self._held.spend(keys.public, held.privacy, limit=self._limit)
+        sent = there.send(sums, keys, sites=sites, unmasked=unmasked, privacy=held.privacy)
+        done = SentSums(**asdict(sent), epsilon_spent=spent)
+        self._note(actor, "sent", version=held.version, **asdict(done))
+        return done
 
     def take(self, folder: Path, *, actor: str, dry_run: bool = False) -> Taken:
         """Keep the sums of all other sites for the next version, and ask for it.
@@ -185,6 +223,12 @@ class Site:
         self._held.drop_others()
         self._note(actor, "left", sites=list(shared.sites))
         return Left(sites=shared.sites, command=self._asked(actor, "other sites left"))
+
+    @property
+    def _limit(self) -> Privacy | None:
+        """What all exchanges together may tell; None where nobody has set it."""
+        told = self._parts.workspace.model(self._model).federation
+        return None if told.epsilon is None else Privacy(epsilon=told.epsilon, delta=told.delta)
 
     def _asked(self, actor: str, reason: str) -> int | None:
         return asked_retraining(self._parts.ledger, self._model, actor, reason=reason)

@@ -25,6 +25,7 @@ from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.settings import load_settings
+from perennial.ops.store.federation import Federation
 from perennial.ops.store.workspace import Workspace
 from tests.e2e.conftest import requests_about
 
@@ -175,3 +176,34 @@ def test_few_rows_and_a_version_that_has_gone_are_not_sent(
         (bundle / STATISTICS_FILE).write_bytes(whole)
     shown = CliRunner().invoke(app, ["federate", "show", str(tmp_path / "round")])
     assert json.loads(shown.stdout) == {"announced": ["west"], "sent": [], "round": None}
+
+
+def test_noise_is_spent_once_for_a_round_and_refused_once_the_budget_is_spent(
+    sites: dict[str, Path], tmp_path: Path
+) -> None:
+    north, south = (sites[name].with_name("private.toml") for name in ("north", "east"))
+    for config, name in ((north, "north"), (south, "east")):
+        config.write_text(sites[name].read_text() + "[models.intent.federation]\nepsilon = 1.0\n")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    with pytest.raises(Refused, match="have a budget of epsilon 1, and sums without noise"):
+        here(north, "announce", str(first), "--site", "north")
+    announced = here(north, "announce", str(first), "--site", "north", "--epsilon", "0.9")
+    assert (announced["epsilon"], announced["delta"]) == (0.9, 1e-5)
+    with pytest.raises(Refused, match="1 sites have announced"):
+        here(north, "send", str(first), "--open")
+    assert Federation(Workspace(load_settings(north)), "intent").spent == (), "what cannot be sent costs nothing"
+    here(south, "announce", str(first), "--site", "south", "--epsilon", "0.9")
+    for _ in range(2):
+        assert here(north, "send", str(first), "--open")["epsilon_spent"] == pytest.approx(0.9)
+    assert json.loads((first / "north.site.json").read_text())["rows"] == 0
+    here(south, "send", str(first), "--open")
+    taken = here(north, "take", str(first), "--dry-run")
+    assert taken["sites"] == ["south"]
+
+    for config, name in ((north, "north"), (south, "south")):
+        here(config, "announce", str(second), "--site", name, "--epsilon", "0.9")
+    with pytest.raises(Refused, match=r"epsilon would be 1\.\d+ at delta 1e-05, and the budget is 1, of which 1"):
+        here(north, "send", str(second), "--open")
+    assert not list(second.glob("*.sums.safetensors"))

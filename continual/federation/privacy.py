@@ -1,0 +1,169 @@
+"""Differential privacy of sums: Gaussian noise, as much as a row can change them, and what several exchanges cost.
+
+Neighbours are two sets of rows of which one has a row more. The noise is drawn in float64 and rounded to the multiples
+of the exchange; it is not hardened against somebody who measures the rounding of a floating-point generator.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.anchored_sums import AnchoredSums
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.ridge import Ridge
+from perennial.continual.learning.sums import NamedSums, mirror_lower
+
+__all__ = ["Privacy", "delta_of", "epsilon_of", "longest_row", "noised", "outer_noise", "sound"]
+
+_OUTER, _SUMS, _COUNTS = 0.5, 0.45, 0.05  # shares of the budget: means matter nearly as much as the scatter
+_LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4
+_STEPS = 200  # of a bisection
+_FLOOR = 0.4  # of the noise's own spread: what directions weigh of which the sums say nothing
+_SQUARE = 2.0  # of a row of cosines sqrt(2 / D) cos(..): no row is longer, most have length 1
+_ROUNDING = 1e-6
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """What an exchange may tell of a single row.
+
+    Raises:
+        ConfigurationError: epsilon is not positive, or delta not in (0, 1).
+
+    >>> round(Privacy(epsilon=1.0, delta=1e-5).multiplier, 3)
+    3.731
+    """
+
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
+            raise ConfigurationError(
+                f"epsilon {self.epsilon} must be positive and delta {self.delta} in (0, 1), e.g. 8 and 1e-5; delta "
+                "lies well below one over the number of rows"
+            )
+
+    @property
+    def multiplier(self) -> float:
+        """The noise's standard deviation over what one row changes: the least that keeps the promise.
+
+        Source: Balle and Wang 2018, "Improving the Gaussian Mechanism for Differential Privacy", theorem 8.
+        """
+        low, high = _LEAST_NOISE, _MOST_NOISE
+        for _ in range(_STEPS):
+            middle = math.sqrt(low * high)
+            if delta_of(self.epsilon, 1.0 / middle) > self.delta:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def delta_of(epsilon: float, mu: float) -> float:
+    """The delta at which Gaussian noise of 1 / mu times the change keeps epsilon.
+
+    >>> round(delta_of(1.0, 1.0), 6)
+    0.126936
+    """
+    from scipy.special import log_ndtr
+
+    first = float(log_ndtr(mu / 2.0 - epsilon / mu))
+    second = epsilon + float(log_ndtr(-mu / 2.0 - epsilon / mu))
+    return max(0.0, math.exp(first) - math.exp(min(second, first)))
+
+
+def epsilon_of(mu: float, delta: float) -> float:
+    """The epsilon that Gaussian noise keeps at a delta. Of several exchanges, mu is the root of the sum of squares.
+
+    Source: Dong, Roth and Su 2022, "Gaussian Differential Privacy", corollaries 1 and 2.
+
+    >>> round(epsilon_of(1 / Privacy(epsilon=2.0, delta=1e-5).multiplier, 1e-5), 6)
+    2.0
+    """
+    if not mu:
+        return 0.0
+    low, high = 0.0, 1.0
+    while delta_of(high, mu) > delta:
+        high *= 2.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if delta_of(middle, mu) > delta else (low, middle)
+    return high
+
+
+def longest_row(sums: AnchoredSums) -> float:
+    """No row's features are longer than this, whatever its text; embeddings are of length 1."""
+    square = _longest_square(sums.features)
+    if isinstance(sums, Ridge):
+        square = sums.lexical.sketches * (square + 1.0)  # words and letters have length 1 in all sketches together
+    return math.sqrt(square)
+
+
+def noised(named: NamedSums, longest: float, multiplier: float, rng: np.random.Generator) -> NamedSums:
+    """A copy of sums by class with noise, so that a row more or less is hidden as `multiplier` promises.
+
+    A row changes the count of its class by 1, its sum by at most `longest`, and the outer products, of which those off
+    the diagonal are given once, by at most the square of it over the root of 2. Each part has a share of the budget.
+
+    Args:
+        named: "counts", "sums" and "outer", and no more: everything that is given away needs noise of its own.
+        longest: see `longest_row`.
+        multiplier: see `Privacy`.
+        rng: nobody else can know its seed.
+    """
+    copy = named.copy()
+    arrays = copy.arrays
+    arrays["counts"] += rng.standard_normal(arrays["counts"].shape) * multiplier / math.sqrt(_COUNTS)
+    arrays["sums"] += rng.standard_normal(arrays["sums"].shape) * multiplier * longest / math.sqrt(_SUMS)
+    spread = outer_noise(longest, multiplier)
+    size = arrays["outer"].shape[-1]
+    for square in arrays["outer"].reshape(-1, size, size):
+        noise = np.tril(rng.standard_normal((size, size))) * spread
+        noise.flat[:: size + 1] *= math.sqrt(2.0)  # so that a row on an axis is hidden as well as any other
+        mirror_lower(noise)
+        np.add(square, noise, out=square)
+    return copy
+
+
+def outer_noise(longest: float, multiplier: float) -> float:
+    """The standard deviation of the noise on outer products off the diagonal."""
+    return multiplier * longest**2 / math.sqrt(2.0 * _OUTER)
+
+
+def sound(named: NamedSums, spread: float) -> NamedSums:
+    """Sums with noise made into sums that rows could have: no count below 1, no negative scatter within classes.
+
+    Classes that are mostly noise are left out. What is done here sees the noised sums alone, so it costs no privacy.
+
+    Args:
+        named: "counts", "sums" and "outer"; they are used up.
+        spread: of the noise on outer products.
+    """
+    counts = named.arrays["counts"]
+    labels = named.entries("class")
+    named.keep("class", [label for label, count in zip(labels, counts, strict=True) if count >= 1.0])
+    counts, sums = np.rint(named.arrays["counts"]), named.arrays["sums"]
+    size, parts = named.arrays["outer"].shape[-1], named.arrays["outer"].size // named.arrays["outer"].shape[-1] ** 2
+    squares = named.arrays["outer"].reshape(parts, size, size)
+    for part, square in enumerate(squares):
+        own = sums[:, part * size : (part + 1) * size]
+        between = (own / counts[:, None]).T @ own
+        values, vectors = np.linalg.eigh(square - between)
+        values = np.maximum(values, 0.0) + _FLOOR * spread * math.sqrt(size)
+        square[:] = (vectors * values) @ vectors.T + between
+        mirror_lower(square)
+    named.arrays["counts"][:] = counts
+    return named
+
+
+def _longest_square(features: FourierFeatures) -> float:
+    """A sine is no farther from 0 than its angle, so that the directions bound a row; a cosine has no such bound."""
+    if np.allclose(features.phase, np.float32(-math.pi / 2), atol=_ROUNDING):
+        directions = float(np.linalg.norm(features.omega.astype(np.float64), 2))
+        return min(_SQUARE, 2.0 / features.size * directions**2) * (1.0 + _ROUNDING)
+    return _SQUARE
