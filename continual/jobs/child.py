@@ -12,6 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from perennial.continual.jobs.priority import lower_priority
+
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
@@ -23,7 +25,7 @@ def main() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # the parent died before the line above
         sys.exit(143)
-    os.nice(max(0, int(sys.argv[1]) - os.nice(0)))
+    lower_priority(int(sys.argv[1]))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     module = sys.argv[2]

@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from perennial.continual.jobs.priority import lower_priority
+
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
@@ -116,7 +118,7 @@ def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: i
     os.close(errors)
     os.environ.clear()
     os.environ.update(order["environment"])
-    os.nice(max(0, int(order["niceness"]) - os.nice(0)))
+    lower_priority(int(order["niceness"]))
     module = order["module"]
     sys.argv = [module, *order["arguments"]]
     sys.modules.pop(module, None)  # it is run as the program

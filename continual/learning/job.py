@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perennial.continual.errors import InputError, PerennialError
+from perennial.continual.jobs.priority import lower_priority
 from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.learners import LEARNERS, train_model
 from perennial.continual.learning.spec import JobSpec
@@ -63,8 +64,7 @@ def _with_encoder(spec: JobSpec) -> JobSpec:
 
 def _be_modest(spec: JobSpec) -> None:
     """Lowers this process's priority and its threads, before a numerical library is loaded or asked."""
-    if spec.nice:
-        os.nice(spec.nice)
+    lower_priority(spec.nice)
     if not spec.threads:
         return
     for name in _THREAD_SETTINGS:

@@ -36,7 +36,7 @@ class LearningSettings(Section):
         description="learn from the embeddings that answered the requests, kept in half precision in the traffic log",
     )
     threads: int = Field(2, ge=1)
-    niceness: int = Field(10, ge=0, le=19)
+    niceness: int = Field(10, ge=0, le=19, description="of a training; 19 leaves most to what serves")
     timeout_s: float = Field(3_600.0, gt=0)
     params: dict[str, Any] = Field(default_factory=dict, description="passed on to the learner")
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -104,6 +106,28 @@ def test_a_job_is_the_same_program_cold_and_warm(tmp_path: Path, warm: WarmJobs 
     }
     assert said[0] == own | {"niceness": min(19, max(3, os.nice(0))), "nobody_else_holds_its_output": True}
     assert (result.exit_code, result.tail) == (7, "its last words")
+
+
+def test_a_job_leaves_a_processor_to_what_serves_in_another_session(tmp_path: Path, warm: WarmJobs | None) -> None:
+    module, cpu = "tests.component.cycle.spinning_job", str(min(os.sched_getaffinity(0)))
+    said: list[dict[str, float]] = []
+    serves = subprocess.Popen(
+        [sys.executable, "-m", module, cpu, "60"], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        run_job(
+            module,
+            [cpu, "1.5"],
+            log=tmp_path / "job.log",
+            timeout_s=60,
+            niceness=19,
+            on_progress=said.append,
+            warm=warm,
+        )
+    finally:
+        serves.kill()
+        serves.wait()
+    assert said[0]["share"] < 0.2, "half of it is what two sessions get that are equal"
 
 
 def test_a_warm_process_that_dies_is_replaced_and_meanwhile_jobs_start_cold(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""How a job gives way to whatever else wants a processor."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+__all__ = ["lower_priority"]
+
+_GROUP = Path("/proc/self/autogroup")  # sched(7): "The autogroup feature"
+_TRIES, _PAUSE_S = 5, 0.12  # the kernel takes one such wish in a tenth of a second from all who are not root
+
+
+def lower_priority(niceness: int) -> None:
+    """Run at this niceness from now on, or at the one that is there if that is lower in priority.
+
+    Where the kernel groups processes by session, a niceness counts only within the session: a job in one of its own
+    would have as much of a processor as everything that serves. So the group of a session's leader is lowered too.
+
+    Args:
+        niceness: 0 to 19, the lowest priority.
+    """
+    reached = os.nice(max(0, niceness - os.nice(0)))
+    if reached <= 0 or os.getsid(0) != os.getpid():  # the group of somebody else is left alone
+        return
+    for _ in range(_TRIES):
+        try:
+            _GROUP.write_text(str(reached), encoding="ascii")
+        except OSError as error:  # no such groups here, or not for us
+            if error.errno != errno.EAGAIN:
+                return
+            time.sleep(_PAUSE_S)
+        else:
+            return
