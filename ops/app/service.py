@@ -9,6 +9,7 @@ from perennial.continual.errors import DependencyUnreachable
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.ops.app.api_thread import ApiThread, load_api
 from perennial.ops.app.control import ServiceControl
+from perennial.ops.app.cycle_traces import CycleTraces
 from perennial.ops.app.following import ModelFollower
 from perennial.ops.app.jobs import ModelJobs
 from perennial.ops.app.notices import Notices
@@ -54,6 +55,8 @@ class Service:
         self._health = ServiceHealth(parts, self._scheduler, self.servers.losses, clock)
         self._follower = ModelFollower(self.roster, self.servers, self._scheduler, jobs, notices, self._health)
         self.control = ServiceControl(self.roster, self.servers, self._scheduler, self._health)
+        url = parts.settings.traces.url
+        self._traces = CycleTraces(parts.ledger, self.feed, url) if url else None
         self._stop = threading.Event()
         self._api: ApiThread | None = None
         self.hung: tuple[str, ...] = ()  # what did not end when it was stopped; it ends with the process
@@ -93,6 +96,8 @@ class Service:
         self.servers.start()
         if self._warm is not None:
             self._warm.start()
+        if self._traces is not None:
+            self._traces.start()
         for loop in self.roster.loops.values():
             loop.start()
         self._scheduler.start()
@@ -123,6 +128,8 @@ class Service:
         self.hung += tuple(hung)
         if self._warm is not None:
             self._warm.close()
+        if self._traces is not None:
+            self._traces.stop(within_s=min(2.0, left_s()))
         if self._api is not None:
             self._api.stop(within_s=left_s())
         self.servers.stop(start_failed=start_failed, within_s=left_s())

@@ -15,7 +15,7 @@ from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.server.exposure import check_exposure
-from perennial.ops.serving.server.server import OnParentDeath, ServerSpec
+from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TraceSpec
 from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.settings import ModelSettings, Settings, load_settings
@@ -142,6 +142,7 @@ def server_spec(settings: Settings) -> ServerSpec:
         http_hosts=triton.http_hosts,
         http_origins=triton.http_origins,
         routes=settings.state / "route",
+        traces=TraceSpec(url=settings.traces.url, every=settings.traces.every) if settings.traces.url else None,
         together_rows=triton.max_batch_size if triton.http_together else 0,
         on_parent_death=OnParentDeath.KEEP if triton.keep_after_control_dies else OnParentDeath.STOP,
     )

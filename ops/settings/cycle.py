@@ -19,8 +19,8 @@ class CycleSettings(Section):
     shadow_rows_per_s: float = Field(100.0, gt=0, description="most texts a second that a shadow replay answers")
     canary: Literal["auto", "off"] = Field(
         "auto",
-        description="auto: a canary at 5% and 25% comes where enough labels and requests come within canary_limit_s to "
-        "tell anything; canary_shares, where they are given, say it instead",
+        description="auto: a canary at 5% and 25% comes where canary_limit_s brings enough labels and requests; "
+        "canary_shares say it instead",
     )
     canary_shares: tuple[float, ...] = Field((), description="live shares in rising order; [] leaves the canary out")
     canary_step_s: float = Field(60.0, gt=0, description="least time at each share")

@@ -28,13 +28,13 @@ class DriftWatchSettings(Section):
     )
     answer_mix: Literal["told", "new", "drift"] = Field(
         "told",
-        description="what another mix of the same answers is: told; or drift that may open a retraining, where it was "
-        "in no phase of the day and the week before (new), or always (drift)",
+        description="another mix of the same answers is told alone, or is drift: where no phase of the day and week "
+        "before had it (new), or always (drift)",
     )
     seasons: Literal["found", "day", "week", "none"] = Field(
         "found",
-        description="what traffic turns with: found looks back a day and a week; with a declared day or week, a window "
-        "whose phase was not seen once raises nothing",
+        description="what traffic turns with: found looks back a day and a week; by a declared one, a phase that was "
+        "not seen once raises nothing",
     )
     votes: Literal["2 of 3", "3 of 5"] = "2 of 3"
     cooldown_requests: int = Field(1_000, ge=0, description="requests between two alerts at the least")
@@ -61,8 +61,8 @@ class DriftWatchSettings(Section):
         0.0,
         ge=0,
         le=1,
-        description="share of the answers, picked by a hash, that is labelled whatever they are: only these measure "
-        "accuracy then; 0 takes every label, on the assumption that labels come regardless of the answer",
+        description="share of the answers, by a hash, that is labelled whatever they are and alone measures accuracy; "
+        "0 takes every label",
     )
     abstain_below: float = Field(
         0.5, gt=0, lt=1, description="an answer of less confidence counts as an abstention for the sequential watch"

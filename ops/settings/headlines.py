@@ -34,8 +34,8 @@ class EventWatchSettings(Section):
         0.0,
         ge=0,
         le=1,
-        description="how near in meaning a headline must be to join an open event, beyond what one in a thousand "
-        "others is by the same encoder; 1 is never, and its words must tell",
+        description="how near a headline must be to join an open event, beyond what one in a thousand others is; 1 is "
+        "never: words must tell",
     )
     risk_limit: float = Field(0.5, ge=0, le=1, description="risk from which an event alarms")
     good: tuple[str, ...] = Field(GOOD, description="sentiments of good news")

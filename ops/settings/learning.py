@@ -49,8 +49,8 @@ class EngineSettings(Section):
     choose_after_s: float = Field(
         0.0,
         ge=0,
-        description="a champion of this age, with engine and precision auto, is tried as other engines once, while "
-        "processors are idle and nothing trains; one that is faster takes its place; 0 leaves that to `engine choose`",
+        description="at this age an automatic champion is tried as other engines once, on idle processors; a "
+        "faster one takes its place; 0 leaves it to `engine choose`",
     )
     parity_rows: int = Field(512, ge=16, description="held-out texts that the parity gate compares")
     limits: dict[str, dict[str, float]] = Field(

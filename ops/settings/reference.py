@@ -27,6 +27,7 @@ __all__ = [
 
 _TABLE_NAME = "NAME"  # stands for a name of the user's own
 _HIDDEN = "***"
+_LONGEST_DEFAULT = 60
 _BOUNDS = {Ge: ">= ", Gt: "> ", Le: "<= ", Lt: "< "}
 _INTRODUCTION = """# Settings
 
@@ -122,7 +123,7 @@ def reference_page(of: type[BaseModel]) -> str:
     parts = [_INTRODUCTION]
     for section in sorted(tables, key=lambda name: (name != "", name.startswith("models"))):
         heading = f"[{section}]" if section else "At the top"
-        rows = [f"| `{_last(line)}` | {_cell(line.kind)} | {_cell(line.default)} | {_cell(line.description)} |"
+        rows = [f"| `{_last(line)}` | {_cell(line.kind)} | {_shown(line.default)} | {_cell(line.description)} |"
                 for line in tables[section]]  # fmt: skip
         parts.append(
             "\n".join([f"## {heading}", "| setting | type | default | what it does |", "|---|---|---|---|", *rows])
@@ -132,6 +133,10 @@ def reference_page(of: type[BaseModel]) -> str:
 
 def _last(line: SettingLine) -> str:
     return line.name.rpartition(".")[2]
+
+
+def _shown(default: str) -> str:
+    return _cell(default) if len(default) <= _LONGEST_DEFAULT else "`perennial config show` prints it"
 
 
 def _cell(text: str) -> str:

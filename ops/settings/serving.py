@@ -9,7 +9,7 @@ from perennial.ops.safety.addresses import is_loopback
 from perennial.ops.safety.tokens import is_hashed
 from perennial.ops.settings.section import Section
 
-__all__ = ["ApiSettings", "OidcSettings", "TrafficSettings", "TritonSettings"]
+__all__ = ["ApiSettings", "OidcSettings", "TraceSettings", "TrafficSettings", "TritonSettings"]
 
 
 class TritonSettings(Section):
@@ -40,8 +40,8 @@ class TritonSettings(Section):
     )
     http_together: bool = Field(
         True,
-        description="whether small requests over HTTP that wait at the same time are handed on as one; each gets its "
-        "own answer, and the server's own counts of requests are of those that it is handed",
+        description="whether small requests over HTTP that wait together are handed on as one; Triton's own counts "
+        "are of those",
     )
     metrics_port: int = Field(8002, ge=1, le=65535)
     router_instances: int = Field(2, ge=1, description="router processes; each tokenises and logs on its own")
@@ -49,8 +49,7 @@ class TritonSettings(Section):
     engine_threads: int = Field(0, ge=0, description="threads of one engine; 0 lets the runtime decide")
     engine_backend: Literal["perennial_engine", "onnxruntime", "openvino", "tensorrt"] = Field(
         "perennial_engine",
-        description="what executes the versions; the others are backends of NGC's server (set url), for bundles of "
-        "that engine",
+        description="what executes the versions; the others are NGC's (set url), for bundles of that engine",
     )
     max_batch_size: int = Field(64, ge=1)
     challenger_limit_s: float = Field(
@@ -156,6 +155,21 @@ class ApiSettings(Section):
                     f"`perennial token new`, or `perennial token hash` for a token that is in use"
                 )
         return tokens
+
+
+class TraceSettings(Section):
+    """Traces for an OpenTelemetry collector: of requests by Triton itself, of cycles by the control process."""
+
+    url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        description="where the collector takes OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces; empty makes none",
+    )
+    every: int = Field(
+        1_000,
+        ge=1,
+        description="one request of so many is traced, beside those whose caller says that it traces them",
+    )
 
 
 class TrafficSettings(Section):

@@ -22,7 +22,7 @@ from perennial.ops.settings.cycle import ScheduleSettings
 from perennial.ops.settings.model import ModelSettings, RefusedModel, name_problem, refused_models
 from perennial.ops.settings.notify import NotifySettings
 from perennial.ops.settings.reference import meant
-from perennial.ops.settings.serving import ApiSettings, TrafficSettings, TritonSettings
+from perennial.ops.settings.serving import ApiSettings, TraceSettings, TrafficSettings, TritonSettings
 
 __all__ = ["Settings", "load_settings"]
 
@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     triton: TritonSettings = Field(default_factory=TritonSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
+    traces: TraceSettings = Field(default_factory=TraceSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     models: dict[str, ModelSettings] = Field(

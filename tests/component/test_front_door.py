@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from perennial.ops.serving.secret import KEY
-from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server.server import TraceSpec, TritonServer
 from perennial.ops.serving.server_record import ServerRecord
+from tests.component.otlp_receiver import Receiver, facts_of, receiving
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
@@ -52,9 +53,9 @@ _CLOSED = [
 class Town:
     """One server, and ways to talk to its HTTP port."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, traces: TraceSpec | None = None) -> None:
         self.place = place
-        self.server = TritonServer(place.spec())
+        self.server = TritonServer(replace(place.spec(), traces=traces))
         self.server.start()
         self.client = httpx.Client(timeout=60, verify=False)  # one: each makes a TLS context, which takes its time
         self.url = f"http://127.0.0.1:{self.server.spec.http_port}"
@@ -94,10 +95,16 @@ def _head(path: str = f"/v2/models/{MODEL}/infer", method: str = "POST", **heade
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def collector() -> Iterator[Receiver]:
+    with receiving() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Iterator[Town]:
     place = Place(tmp_path_factory.mktemp("front-door"))
     place.install((1,), router_instances=1)
-    town = Town(place)
+    town = Town(place, TraceSpec(url=collector.url, every=1_000_000))
     try:
         yield town
     finally:
@@ -525,3 +532,17 @@ def test_http_can_be_switched_off(tmp_path):
         assert httpx.get(f"http://127.0.0.1:{server.spec.metrics_port}/metrics").status_code == 200
     finally:
         server.stop()
+
+
+def test_a_request_that_its_caller_traces_is_part_of_that_trace_and_others_are_not(
+    town: Town, collector: Receiver
+) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    before = len(collector.spans)
+    for named in ({}, {"traceparent": f"00-{trace}-{span}-01"}, {"traceparent": "00-nonsense-01"}):
+        assert town.post(_request("card lost"), **named).status_code == 200
+    spans = collector.wait(lambda seen: any(each.name == MODEL for each in seen[before:]))[before:]
+    assert {each.trace_id.hex() for each in spans} == {trace}
+    (asked,) = [each for each in spans if each.parent_span_id.hex() == span]
+    (routed,) = [each for each in spans if each.parent_span_id == asked.span_id]
+    assert (routed.name, facts_of(routed)["triton.model_name"]) == (MODEL, MODEL)

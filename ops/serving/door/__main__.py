@@ -53,7 +53,9 @@ async def _serve(settings: DoorSettings) -> None:
             gathering = None
             if not metrics and settings.routes is not None and settings.limits.together_rows > 1:
                 gathering = Gathering(upstream, settings.routes, most=settings.limits.together_rows)
-            hall = Hall(Rules(settings, metrics=metrics), upstream, settings.limits, present, gathering)
+            hall = Hall(
+                Rules(settings, metrics=metrics), upstream, settings.limits, present, gathering, traces=settings.traces
+            )
             make = partial(ClientConnection, hall)
             servers.append(await loop.create_server(make, settings.host, port, backlog=512))
     logger.info("door.open", extra={"http": settings.http_port, "metrics": settings.metrics_port})

@@ -11,7 +11,7 @@ from perennial.ops.serving.door.answers import Reply, refusal_bytes, reply_bytes
 from perennial.ops.serving.door.gathering import Gathering
 from perennial.ops.serving.door.inference import Question, checked_request
 from perennial.ops.serving.door.limits import DoorLimits
-from perennial.ops.serving.door.requests import Body, Refusal, Request, Rules, too_large
+from perennial.ops.serving.door.requests import Body, Refusal, Request, Rules, caller_span, too_large
 from perennial.ops.serving.door.upstream import Done, Upstream
 
 __all__ = ["ClientConnection", "Hall"]
@@ -32,9 +32,11 @@ class Hall:
         limits: DoorLimits,
         present: "set[ClientConnection]",
         gathering: Gathering | None = None,
+        *,
+        traces: bool = False,
     ) -> None:
         self.rules, self.upstream, self.limits, self.present = rules, upstream, limits, present
-        self.gathering = gathering
+        self.gathering, self.traces = gathering, traces
         self.buffered = 0
         self.under_way = 0  # requests that Triton works on, those of clients that have left included
 
@@ -240,11 +242,16 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _pass_on(self, request: Request, question: Question | None, done: Done) -> None:
-        """Have it answered: together with others that wait, where it is one of those, else alone."""
+        """Have it answered: together with others that wait, where it is one of those, else alone.
+
+        One whose caller traces it goes alone: what answers several belongs to no one's trace.
+        """
         hall = self._hall
+        if hall.traces:
+            request.trace = caller_span(request)
         if question is None:
             hall.upstream.ask(request, b"", done)
-        elif hall.gathering is None or not hall.gathering.takes(request, question, done):
+        elif request.trace is not None or hall.gathering is None or not hall.gathering.takes(request, question, done):
             whole, request.json_length = question.written()
             hall.upstream.ask(request, whole, done)
 

@@ -36,6 +36,7 @@ class DoorSettings:
     hosts: tuple[str, ...] = ()  # further names by which clients may call it
     origins: tuple[str, ...] = ()  # of pages whose requests are let through
     routes: Path | None = None  # a file a model; nobody's requests are put together where nothing tells the route
+    traces: bool = False  # the name of a caller's trace is passed on
     limits: DoorLimits = DoorLimits()
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from perennial.ops.safety.addresses import is_loopback
 from perennial.ops.serving.door.limits import DoorSettings
 
-__all__ = ["Body", "Refusal", "Request", "Rules", "too_large"]
+__all__ = ["Body", "Refusal", "Request", "Rules", "caller_span", "too_large"]
 
 _NAME = rb"[A-Za-z0-9_.-]{1,200}"
 _MODEL = rb"/v2/models/(?P<model>" + _NAME + rb")(?:/versions/[1-9][0-9]{0,17})?"
@@ -14,6 +14,7 @@ _READ = re.compile(rb"/v2(?:/health/(?:live|ready))?|" + _MODEL + rb"(?:/ready|/
 _INFER = re.compile(_MODEL + rb"/infer")
 _ALL_STATISTICS = b"/v2/models/stats"  # no model's: it would show the engines too
 _ENGINE = b"_engine"  # the end of the models that answer the routers alone
+_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # of W3C's trace context
 _OWN_SITE = (b"same-origin", b"none")
 
 
@@ -39,6 +40,7 @@ class Request:
     size: int = 0  # of target and headers
     refusal: Refusal | None = None
     json_length: bytes | None = None  # as Triton is told it
+    trace: bytes | None = None  # likewise: the caller's span
 
     @property
     def length(self) -> int | None:
@@ -63,6 +65,12 @@ class Body:
 
     def whole(self) -> bytes:
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+
+def caller_span(request: Request) -> bytes | None:
+    """The header by which a caller's span is known; None where there is none, or anything else stands there."""
+    given = request.headers.get(b"traceparent")
+    return given if given is not None and _TRACE.fullmatch(given) else None
 
 
 class Rules:

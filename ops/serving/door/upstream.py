@@ -142,9 +142,11 @@ class Upstream:
 
 
 def _head(request: Request, length: int, secret: str) -> bytes:
-    """Written anew: nothing of a client's headers reaches Triton but one number."""
+    """Written anew: nothing of a client's headers reaches Triton but one number, and the name of its trace."""
     json_length = request.json_length
     more = b"" if json_length is None else b"Inference-Header-Content-Length: %b\r\n" % json_length
+    if request.trace is not None:
+        more += b"traceparent: %b\r\n" % request.trace
     return b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b: %b\r\nContent-Length: %d\r\n%b\r\n" % (
         b"GET" if request.method == b"HEAD" else request.method,
         request.target,

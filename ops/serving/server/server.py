@@ -35,7 +35,7 @@ from perennial.ops.serving.server.shared_memory import FOLDER, SEGMENT
 from perennial.ops.serving.server.stubs import stubs_of
 from perennial.ops.serving.server_record import FILE, KeptSecret, ServerRecord
 
-__all__ = ["OnParentDeath", "ServerSpec", "StartLost", "TritonServer"]
+__all__ = ["OnParentDeath", "ServerSpec", "StartLost", "TraceSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.02  # between two looks at a server that starts
@@ -59,6 +59,24 @@ class OnParentDeath(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSpec:
+    """Where the server sends traces of requests: one of `every`, and those that their callers trace."""
+
+    url: str
+    every: int
+
+    @property
+    def arguments(self) -> list[str]:
+        """The server's arguments for it."""
+        named = {"mode": "opentelemetry", "level": "TIMESTAMPS", "rate": self.every}
+        own = {"url": self.url, "resource": "service.name=perennial-triton"}
+        return [
+            *(f"--trace-config={name}={value}" for name, value in named.items()),
+            *(f"--trace-config=opentelemetry,{name}={value}" for name, value in own.items()),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
     """How to run the server. `models` are loaded at the start; a missing one does not keep it from starting."""
 
@@ -75,6 +93,7 @@ class ServerSpec:
     http_origins: tuple[str, ...] = ()
     routes: Path | None = None  # the folder of the route files: where it is known, small questions are put together
     together_rows: int = 64
+    traces: TraceSpec | None = None
     on_parent_death: OnParentDeath = OnParentDeath.KEEP
     start_timeout_s: float = 300.0  # it answers only when its models are loaded, and an engine may take minutes
     stop_timeout_s: float = 15.0
@@ -87,7 +106,13 @@ class ServerSpec:
     @property
     def fingerprint(self) -> str:
         """Equal for specs whose servers answer alike: a running one with the same may be adopted."""
-        parts = (self.repository.resolve(), self.host, self.grpc_port, self.http)
+        parts = (
+            self.repository.resolve(),
+            self.host,
+            self.grpc_port,
+            self.http,
+            *(self.traces.arguments if self.traces else ()),
+        )
         return hashlib.sha256(repr(tuple(map(str, parts))).encode()).hexdigest()[:16]
 
     @property
@@ -102,6 +127,7 @@ class ServerSpec:
             hosts=self.http_hosts,
             origins=self.http_origins,
             routes=self.routes,
+            traces=self.traces is not None,
             limits=DoorLimits(body_bytes=self.http_body_bytes, together_rows=self.together_rows),
         )
 
@@ -334,6 +360,8 @@ class TritonServer:
         if http:
             command += ["--http-address=127.0.0.1", f"--http-port={http}"]
             command += [f"--http-restricted-api={_ALL}:{KEY}={secret}"]
+        if self.spec.traces is not None:
+            command += self.spec.traces.arguments
         return [*command, *(f"--load-model={model}" for model in self.spec.models)]
 
     def _wait(self, cancel: threading.Event) -> None:

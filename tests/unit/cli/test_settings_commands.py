@@ -33,6 +33,7 @@ def test_the_page_of_settings_is_what_there_is() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference_page(Settings), (
         "run `perennial config docs --out docs/settings.md`"
     )
+    assert max(map(len, PAGE.read_text(encoding="utf-8").splitlines())) <= 200
     assert reference_page(Settings) in CliRunner().invoke(app, ["config", "docs"]).stdout
 
 
