@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import Message, Scope
 
+from perennial.continual.errors import NotFound
 from perennial.ops.api.auth import Where, need_of
 from perennial.ops.api.guard import Guard
 from perennial.ops.commands.accounts import add_token, set_account
@@ -345,3 +346,58 @@ def _browser(api: RunningApi) -> httpx.Client:
 def _sign_in(browser: httpx.Client, **fields: str) -> httpx.Response:
     secret = form_secret(browser.get("/console/sign-in").text) or ""
     return browser.post("/console/sign-in", data={"secret": secret, **fields})
+
+
+def test_an_administrator_makes_changes_and_blocks_accounts_at_the_console(
+    people: tuple[RunningApi, dict[str, str]],
+) -> None:
+    api, tokens = people
+    ledger = api.parts.ledger
+
+    with _browser(api) as browser:
+        assert _sign_in(browser, token=tokens["admin-of-all"]).url.path == "/console"
+
+        def send(act: str, **fields: str) -> httpx.Response:
+            secret = form_secret(browser.get("/console/people").text) or ""
+            return browser.post(f"/console/people/{act}", data={"secret": secret, **fields})
+
+        told = send("set", account="Gina@example.org", model="intent", role="labeller", password=_PASSWORD)
+        assert (told.status_code, told.url.params["told"]) == (200, "changed")
+        send("set", account="gina@example.org", model="*", role="viewer")
+        gina = ledger.account("gina@example.org")
+        assert gina.roles == {"*": Role.VIEWER, "intent": Role.LABELLER}
+        with _browser(api) as hers:
+            assert _sign_in(hers, name="gina@example.org", password=_PASSWORD).url.path == "/console"
+            assert hers.get("/console/people").status_code == 403
+            assert "/console/people" not in hers.get("/console").text
+
+        made = send("token", account=gina.name, label="nightly labels", days="30")
+        (token,) = re.findall(r"<code>([\w-]{30,})</code>", made.text)
+        who = {"Authorization": f"Bearer {token}"}
+        assert api.ask("get", "/v1/who", headers=who).json()["name"] == gina.name
+        assert token not in browser.get("/console/people").text
+        (held,) = ledger.account(gina.name).tokens
+        send("revoke", account=gina.name, number=str(held.number))
+        assert api.ask("get", "/v1/who", headers=who).status_code == 401
+
+        send("block", account=gina.name, blocked="yes")
+        assert ledger.account(gina.name).blocked
+        send("set", account=gina.name, model="intent", role="none")
+        assert ledger.account(gina.name).roles == {"*": Role.VIEWER}
+        send("remove", account=gina.name)
+        assert send("block", account=gina.name, blocked="no").status_code == 404
+        with pytest.raises(NotFound):
+            ledger.account(gina.name)
+
+        for act in ("set", "block", "remove"):
+            refused = send(act, account="admin-of-all", model="*", role="viewer", blocked="yes")
+            assert "your own account" in refused.text
+        assert ledger.account("admin-of-all").roles == {"*": Role.ADMIN}
+        for act, fields in (("token", {"days": "soon"}), ("set", {"role": "king", "model": "*"}), ("fly", {})):
+            assert send(act, account="nobody", **fields).status_code in {404, 422}
+        without = browser.post("/console/people/remove", data={"account": "nobody"})
+        assert without.status_code == 409
+        assert ledger.account("nobody")
+    actions = [(entry.action, entry.actor) for entry in ledger.audit_entries(limit=12)]
+    assert {("account.set", "admin-of-all"), ("token.added", "admin-of-all")} <= set(actions)
+    assert {("token.revoked", "admin-of-all"), ("account.removed", "admin-of-all")} <= set(actions)

@@ -9,6 +9,7 @@ from perennial.ops.console.pages.labelling import add_labelling
 from perennial.ops.console.pages.models import add_models
 from perennial.ops.console.pages.operations import add_operations
 from perennial.ops.console.pages.overview import add_overview
+from perennial.ops.console.pages.people import add_people
 from perennial.ops.console.pages.recipes import add_recipes
 from perennial.ops.console.pages.rollout import add_rollout
 
@@ -23,4 +24,5 @@ PAGES: tuple[Callable[[Desk], None], ...] = (
     add_data,
     add_recipes,
     add_operations,
+    add_people,
 )
