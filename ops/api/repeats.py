@@ -1,5 +1,6 @@
 """A write that names an `Idempotency-Key` is carried out once, however often it is sent."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -43,8 +44,8 @@ class Repeats:
     (a conflict, a fault) is not kept: the request may come again under its key.
     """
 
-    def __init__(self, app: ASGIApp, *, ledger: Ledger) -> None:
-        self._app, self._ledger = app, ledger
+    def __init__(self, app: ASGIApp, *, ledger: Ledger, renew_s: float = 20.0) -> None:
+        self._app, self._ledger, self._renew_s = app, ledger, renew_s
         self._holder = secrets.token_hex(8)
         self._held: set[str] = set()  # keys of requests that are under way here, or done and not kept
 
@@ -77,12 +78,15 @@ class Repeats:
     async def _carry_out(self, key: str, scope: Scope, receive: Receive, send: Send) -> bool:
         """Pass a request on; False where it is done and its answer could not be kept."""
         heard = _Heard(send)
+        renewing = asyncio.create_task(self._renew(key))  # a promotion may load an engine for minutes
         try:
             await self._app(scope, receive, heard.send)
         except BaseException:
             with suppress(PerennialError):
                 await run_in_threadpool(self._ledger.release_answer, key, holder=self._holder)
             raise
+        finally:
+            renewing.cancel()
         answer, settled = heard.answer(), True
         try:
             await run_in_threadpool(self._settle, key, answer)
@@ -91,6 +95,14 @@ class Repeats:
             settled = answer is None
         await heard.pass_on()
         return settled
+
+    async def _renew(self, key: str) -> None:
+        while True:
+            await asyncio.sleep(self._renew_s)
+            try:
+                await run_in_threadpool(self._ledger.renew_answer, key, holder=self._holder)
+            except PerennialError as exc:
+                logger.warning("api.claim_not_renewed", extra={"error": str(exc)})
 
     def _settle(self, key: str, answer: KeptAnswer | None) -> None:
         if answer is None:

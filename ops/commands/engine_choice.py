@@ -4,7 +4,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 
-from perennial.continual.errors import ConfigurationError, ParityFailed, PerennialError
+from perennial.continual.errors import ConfigurationError, NotFound, ParityFailed, PerennialError
 from perennial.continual.jobs.process import Progress
 from perennial.continual.route import ExpectedRoute
 from perennial.exporters.build import hardware_precisions
@@ -149,7 +149,9 @@ def taken_meanwhile(parts: Parts, model: str, champion: int) -> str:
 def _champion(parts: Parts, model: str) -> int:
     route = parts.ledger.route(model)
     if route is None:
-        raise ConfigurationError(f"{model} serves no version yet; train the first one with `perennial init {model}`")
+        raise NotFound(
+            f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
+        )
     return route.champion
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from perennial.continual.errors import NotFound
-from perennial.ops.ledger import schema
+from perennial.ops.ledger import account_tables, schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.rows import Conflict
 from perennial.ops.safety.roles import Role
 
 __all__ = ["AccessToken", "Account", "AccountStore"]
 
-_ACCOUNT, _ROLE, _TOKEN = schema.account, schema.account_role, schema.access_token
+_ACCOUNT, _ROLE, _TOKEN = account_tables.account, account_tables.account_role, account_tables.access_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,7 @@ class AccountStore(AuditStore):
             Conflict: the subject belongs to another account.
         """
         with self._write() as connection:
+            self._lock_accounts(connection)
             there = {row.name: row for row in _accounts(connection)}
             before = there.get(name)
             if subject is not None and any(row.subject == subject and row.name != name for row in there.values()):
@@ -115,6 +116,7 @@ class AccountStore(AuditStore):
             NotFound: there is none of this name.
         """
         with self._write() as connection:
+            self._lock_accounts(connection)
             before = _one(connection, name)
             for table in (_TOKEN, _ROLE):
                 connection.execute(delete(table).where(table.c.account == name))
@@ -131,6 +133,7 @@ class AccountStore(AuditStore):
             NotFound: there is no such account.
         """
         with self._write() as connection:
+            self._lock_accounts(connection)
             _one(connection, account)
             row = {"account": account, "label": label, "digest": digest, "ends_at": ends_at}
             added = insert(_TOKEN).values(**row, created_at=self._clock()).returning(_TOKEN.c.id)
@@ -147,12 +150,17 @@ class AccountStore(AuditStore):
             NotFound: the account has no such token.
         """
         with self._write() as connection:
+            self._lock_accounts(connection)
             held = {token.number: token for token in _one(connection, account).tokens}
             if number not in held:
                 raise NotFound(f"account {account} has no token {number}; it has {sorted(held) or 'none'}")
             connection.execute(delete(_TOKEN).where(_TOKEN.c.id == number))
             detail = {"account": account, "before": _token_told(held[number]), "after": None}
             self._append_audit(connection, actor=actor, action="token.revoked", model=None, detail=detail)
+
+    def _lock_accounts(self, connection: Connection) -> None:
+        """Let changes of accounts come after each other: what was read before one is still so when it is written."""
+        connection.execute(select(schema.audit_head).with_for_update())
 
 
 def _accounts(connection: Connection) -> tuple[Account, ...]:

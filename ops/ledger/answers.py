@@ -36,7 +36,7 @@ class AnswerStore(Store):
         Args:
             key: of the caller and of what they called the request.
             request: a digest of all that was asked.
-            holder: this process. A claim of another one is taken over when it is a minute old.
+            holder: this process. A claim of another one is taken over when it was not renewed for a minute.
             resumes: nothing of this key is under way in this process, so that a claim of its own was left behind.
 
         Raises:
@@ -61,6 +61,12 @@ class AnswerStore(Store):
                 raise Conflict("the request of this Idempotency-Key is being carried out; ask again a little later")
             connection.execute(update(_TABLE).where(_TABLE.c.key == key).values(claim))
             return None
+
+    def renew_answer(self, key: str, *, holder: str) -> None:
+        """Say that a claimed request is being carried out still: nobody takes it over for another minute."""
+        with self._write() as connection:
+            mine = (_TABLE.c.key == key) & (_TABLE.c.holder == holder) & _TABLE.c.status.is_(None)
+            connection.execute(update(_TABLE).where(mine).values(claimed_at=self._clock()))
 
     def keep_answer(self, key: str, answer: KeptAnswer, *, holder: str) -> None:
         """Keep what a claimed request was answered with. A claim that was forgotten meanwhile keeps nothing."""

@@ -27,10 +27,8 @@ from sqlalchemy.types import TypeDecorator
 
 __all__ = [
     "REVISION",
+    "ROW_ID",
     "UtcTime",
-    "access_token",
-    "account",
-    "account_role",
     "answer",
     "audit_entry",
     "audit_head",
@@ -95,7 +93,7 @@ metadata = MetaData(
     }
 )
 
-_ID = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER PRIMARY KEY counts up by itself on SQLite
+ROW_ID = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER PRIMARY KEY counts up by itself on SQLite
 
 
 def _model_key(**options: Any) -> Column[str]:
@@ -118,7 +116,7 @@ version = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("state", String, nullable=False),
     Column("parent", Integer),
-    Column("cycle_id", _ID),
+    Column("cycle_id", ROW_ID),
     Column("learner", String),
     Column("card", JSON, nullable=False, server_default="{}"),  # `rows.version_card`
     Column("metrics", JSON, nullable=False),
@@ -146,7 +144,7 @@ route = Table(
 feedback = Table(
     "feedback",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("prediction_id", String, nullable=False),
     Column("target", String, nullable=False),
@@ -176,7 +174,7 @@ Index(
 feedback_history = Table(
     "feedback_history",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("prediction_id", String, nullable=False),
     Column("target", String, nullable=False),
@@ -196,7 +194,7 @@ feedback_history = Table(
 example = Table(
     "example",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("input", Text, nullable=False),
     Column("input_hash", String, nullable=False),
@@ -227,7 +225,7 @@ Index(
 learnt = Table(
     "learnt",
     metadata,
-    Column("example_id", _ID, ForeignKey("example.id", ondelete="CASCADE"), nullable=False),
+    Column("example_id", ROW_ID, ForeignKey("example.id", ondelete="CASCADE"), nullable=False),
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("example_id", "version"),
 )
@@ -306,7 +304,7 @@ tombstone_salt = Table(
 cycle = Table(
     "cycle",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("reason", String, nullable=False),
     Column("state", String, nullable=False),
@@ -330,8 +328,8 @@ Index(
 journal_entry = Table(
     "journal_entry",
     metadata,
-    Column("id", _ID, primary_key=True),
-    Column("cycle_id", _ID, ForeignKey("cycle.id"), nullable=False),
+    Column("id", ROW_ID, primary_key=True),
+    Column("cycle_id", ROW_ID, ForeignKey("cycle.id"), nullable=False),
     _model_key(),
     Column("step", String, nullable=False),
     Column("phase", String, nullable=False),
@@ -345,7 +343,7 @@ journal_entry = Table(
 drift_report = Table(
     "drift_report",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("version", Integer, nullable=False),
     Column("at", UtcTime, nullable=False),
@@ -381,42 +379,10 @@ description = Table(
     Column("at", UtcTime, nullable=False),
 )
 
-account = Table(
-    "account",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("blocked", Boolean, nullable=False, server_default=false()),
-    Column("password", String),  # a slow hash
-    Column("subject", String, unique=True),
-    Column("seal", String, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-)
-
-account_role = Table(
-    "account_role",
-    metadata,
-    Column("account", String, ForeignKey("account.name"), nullable=False),
-    Column("model", String, nullable=False),  # or * for every model, also one that comes later
-    Column("role", String, nullable=False),
-    PrimaryKeyConstraint("account", "model"),
-)
-
-access_token = Table(
-    "access_token",
-    metadata,
-    Column("id", _ID, primary_key=True),
-    Column("account", String, ForeignKey("account.name"), nullable=False),
-    Column("label", String, nullable=False),
-    Column("digest", String, nullable=False, unique=True),
-    Column("created_at", UtcTime, nullable=False),
-    Column("ends_at", UtcTime),
-    sqlite_autoincrement=True,
-)
-
 audit_entry = Table(
     "audit_entry",
     metadata,
-    Column("seq", _ID, primary_key=True, autoincrement=False),
+    Column("seq", ROW_ID, primary_key=True, autoincrement=False),
     Column("at", String, nullable=False),  # ISO text: the hash covers exactly what is stored
     Column("actor", String, nullable=False),
     Column("action", String, nullable=False),
@@ -431,14 +397,14 @@ audit_head = Table(
     "audit_head",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", _ID, nullable=False),
+    Column("seq", ROW_ID, nullable=False),
     Column("hash", String, nullable=False),
 )
 
 command = Table(
     "command",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     _model_key(),
     Column("kind", String, nullable=False),
     Column("args", JSON, nullable=False),
@@ -493,7 +459,7 @@ job = Table(
 job_run = Table(
     "job_run",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("job", String, ForeignKey("job.name"), nullable=False),
     Column("due", UtcTime, nullable=False),
     Column("attempt", Integer, nullable=False),

@@ -20,8 +20,9 @@ class JobRuns(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """One run of a job: for which slot, by which leader's epoch, and how it ended."""
+    """One run of a job: for which slot, by which leader's epoch, how it ended, and its note, which is its log."""
 
+    id: int
     slot: datetime
     attempt: int
     epoch: int
@@ -35,6 +36,7 @@ class RunView:
         """Return what an operator sees of the ledger's row."""
         took = None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds()
         return cls(
+            id=row.id,
             slot=row.due,
             attempt=row.attempt,
             epoch=row.epoch,

@@ -1,6 +1,8 @@
 """What the ledger promises of accounts and their tokens, on SQLite and on PostgreSQL alike."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -67,3 +69,18 @@ def test_one_person_of_the_identity_provider_is_one_account(ledger: Ledger) -> N
     with pytest.raises(Conflict, match="another account is bound"):
         ledger.put_account("bob", actor="root", subject="https://id.example 7")
     assert ledger.put_account("ann", actor="root", subject="https://id.example 7").subject == "https://id.example 7"
+
+
+def test_changes_of_one_account_at_once_make_one_account_and_follow_each_other(ledger: Ledger) -> None:
+    started = Barrier(6)
+
+    def change(number: int) -> None:
+        started.wait(20)
+        ledger.put_account("ann", actor=f"root-{number}", roles={"*": Role.VIEWER}, password=f"hash {number}")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(change, range(6)))
+    assert [account.name for account in ledger.accounts()] == ["ann"]
+    told = [entry.detail for entry in ledger.audit_entries()]
+    assert [each["before"] is None for each in told] == [True, *[False] * 5]
+    assert [each["after"] for each in told[:-1]] == [each["before"] for each in told[1:]]

@@ -1,15 +1,20 @@
 """A request under a key is carried out once: its answer is kept, on both databases."""
 
+import asyncio
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
+from starlette.types import Message, Receive, Scope, Send
 
 from perennial.continual.errors import DataError
-from perennial.ops.ledger import Conflict, Ledger
+from perennial.ops.api.repeats import Repeats
+from perennial.ops.ledger import Conflict, Ledger, schema
 from perennial.ops.ledger.answers import KeptAnswer
+from perennial.ops.safety.roles import CALLER, LOCAL
 from tests.contract.clock import Clock
 
 pytestmark = pytest.mark.component
@@ -109,3 +114,35 @@ def test_answers_are_forgotten_by_age_and_by_an_erasure(ledger: Ledger, clock: C
     ledger.keep_answer("under way", ANSWER, holder="a")
     for key in ("new", "under way"):
         assert ledger.claim_answer(key, "x", holder="a") is None
+
+
+def test_a_request_that_takes_minutes_keeps_its_claim_while_its_process_lives(ledger: Ledger, clock: Clock) -> None:
+    seen: list[str] = []
+    sent: list[Message] = []
+
+    async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+        clock.now += timedelta(minutes=5)
+        end = time.monotonic() + 20
+        while not seen and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+            with ledger.engine.connect() as connection:
+                row = connection.execute(select(schema.answer)).mappings().one()
+            if row["claimed_at"] == clock.now:
+                with pytest.raises(Conflict) as told:
+                    ledger.claim_answer(row["key"], row["request"], holder="another process")
+                seen.append(str(told.value))
+        await send({"type": "http.response.start", "status": 202, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"idempotency-key", b"k")]
+    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/models/intent/retrain", "headers": headers}
+    scope |= {"query_string": b"", CALLER: LOCAL}
+    asyncio.run(Repeats(slow, ledger=ledger, renew_s=0.02)(scope, receive, send))
+    assert "is being carried out" in str(seen)
+    assert sent[0]["status"] == 202

@@ -1,7 +1,7 @@
 """An operator's commands over HTTP."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,24 +43,27 @@ class CommandControl(Protocol):
         ...
 
 
-class _Body(BaseModel):
+class _Move(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    expected: _Version | None = Field(None, description="the champion that you have seen")
+    reason: _Reason = "operator"
 
-class VersionBody(_Body):
+    def seen(self, if_match: str | None) -> dict[str, Any]:
+        """What the caller has seen, and why they ask, as the running loop takes it."""
+        return {"expected": expected_route(if_match, self.expected), "reason": admit_note(self.reason)}
+
+
+class VersionBody(_Move):
     """Which version, and why. Where another champion than the expected one answers by now, nothing is done (412)."""
 
     version: _Version
-    expected: _Version | None = Field(None, description="the champion that you have seen")
-    reason: _Reason = "operator"
 
 
-class RollbackBody(_Body):
+class RollbackBody(_Move):
     """Where to, and why. Where another champion than the expected one answers by now, nothing is done (412)."""
 
     to: _Version | None = Field(None, description="without it, the champion before this one")
-    expected: _Version | None = Field(None, description="the champion that you have seen")
-    reason: _Reason = "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +86,7 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
     ) -> Route:
         """Make a version champion; it is loaded first where needed."""
         check_known(ledger, model)
-        seen, reason = expected_route(if_match, body.expected), admit_note(body.reason)
-        return _told(response, control.promote(model, body.version, actor=actor, reason=reason, expected=seen))
+        return _told(response, control.promote(model, body.version, actor=actor, **body.seen(if_match)))
 
     @api.post("/v1/models/{model}/rollback")
     def rollback(
@@ -96,8 +98,7 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
     ) -> Route:
         """Put the previous champion back. Name what you have seen: sent twice, it leads there and back again."""
         check_known(ledger, model)
-        seen, reason = expected_route(if_match, body.expected), admit_note(body.reason)
-        return _told(response, control.roll_back(model, to=body.to, actor=actor, reason=reason, expected=seen))
+        return _told(response, control.roll_back(model, to=body.to, actor=actor, **body.seen(if_match)))
 
     @api.post("/v1/models/{model}/retrain", status_code=202)
     def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> Retraining:

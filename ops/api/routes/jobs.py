@@ -1,7 +1,5 @@
 """The loop's jobs over HTTP: when they are due, how their runs ended, and what an operator may ask of them."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path
@@ -12,22 +10,9 @@ from perennial.ops.commands.schedule import known_job, pause_job, request_job
 from perennial.ops.ledger import Ledger
 from perennial.ops.views.schedule import JobView, RunView, job_view
 
-__all__ = ["JobRun", "add_jobs"]
+__all__ = ["add_jobs"]
 
 _Job = Annotated[str, Path(min_length=1, max_length=200)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRun:
-    """One run of a job: for which slot, how it ended, and its note, which is its log."""
-
-    id: int
-    slot: datetime
-    attempt: int
-    started_at: datetime
-    took_ms: float | None
-    outcome: str | None
-    note: str | None
 
 
 def add_jobs(api: FastAPI, ledger: Ledger) -> None:
@@ -39,23 +24,11 @@ def add_jobs(api: FastAPI, ledger: Ledger) -> None:
         return [job_view(ledger, row) for row in page.of(ledger.jobs(), lambda row: row.name)]
 
     @api.get("/v1/jobs/{job}/runs", dependencies=[Depends(viewer)])
-    def runs(job: _Job, page: Annotated[NumberPage, Depends()]) -> list[JobRun]:
+    def runs(job: _Job, page: Annotated[NumberPage, Depends()]) -> list[RunView]:
         """Runs of a job, the newest first."""
         known_job(ledger, job)
         rows = page.cut(ledger.job_runs(job, page.rows, before_id=page.after), lambda row: row.id)
-        views = [RunView.of(row) for row in rows]
-        return [
-            JobRun(
-                id=row.id,
-                slot=view.slot,
-                attempt=view.attempt,
-                started_at=view.started_at,
-                took_ms=view.took_ms,
-                outcome=view.outcome,
-                note=view.note,
-            )
-            for row, view in zip(rows, views, strict=True)
-        ]
+        return [RunView.of(row) for row in rows]
 
     @api.post("/v1/jobs/{job}/runs", status_code=202)
     def run(job: _Job, actor: Annotated[str, Depends(operator)]) -> JobView:
