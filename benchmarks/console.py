@@ -13,12 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchmarks import record
+from benchmarks.scale_world import fill_traffic
 from perennial.ops.serving.processes import processor_s
 from tests.component.api_server import answering
 from tests.component.console_workspace import fill_console
@@ -29,14 +31,16 @@ _SERVER = """
 import sys, time
 from pathlib import Path
 from benchmarks.console import serve
-serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+serve(Path(sys.argv[1]), *map(int, sys.argv[2:]))
 """
 
 
-def serve(folder: Path, versions: int, requests: int) -> None:
+def serve(folder: Path, versions: int, requests: int, logged: int) -> None:
     """Fill a workspace and answer over it; tell the port, and make a change for each line that comes in."""
     with answering(folder) as site:
         fill_console(site.parts, versions=versions, windows=60, requests=requests)
+        began = datetime.now(UTC) - timedelta(days=29)
+        fill_traffic(site.parts.workspace.traffic("intent"), logged, began=began, dimension=32)
         print(site.port, flush=True)
         for line in sys.stdin:
             site.parts.ledger.audit("bench", line.strip(), "intent", {})
@@ -46,13 +50,15 @@ def main() -> None:
     """Measure, and write `benchmarks/out/console.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--versions", type=int, default=100)
-    parser.add_argument("--requests", type=int, default=5_000, help="rows in the traffic log")
+    parser.add_argument("--requests", type=int, default=5_000, help="rows of traffic that came just now")
+    parser.add_argument("--logged", type=int, default=1_000_000, help="and so many of the 29 days before")
     parser.add_argument("--consoles", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement of cost")
     parser.add_argument("--repeats", type=int, default=9, help="of each page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-console-") as folder:
-        command = [sys.executable, "-c", _SERVER, folder, str(options.versions), str(options.requests)]
+        sizes = (options.versions, options.requests, options.logged)
+        command = [sys.executable, "-c", _SERVER, folder, *map(str, sizes)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
             try:
                 results = _measured(server, options)
@@ -89,6 +95,7 @@ def _measured(server: "subprocess.Popen[str]", options: argparse.Namespace) -> d
     busy = _with_consoles(client, server, process, options, changes=True)
     return {
         "versions": options.versions,
+        "logged_requests": options.logged,
         "first_page_ms": round(first_ms, 1),
         "slowest_page_ms": max(pages.values()),
         "page_ms": pages,

@@ -1,18 +1,15 @@
 """A person's afternoon at the console, in a real browser: look, approve, label by keyboard, see drift, roll back."""
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Route
 
 from tests.component.api_server import RunningApi, answering
+from tests.component.console_screen import Screen, chromium, picture
 from tests.component.console_workspace import LABELS, fill_console
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
@@ -42,48 +39,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-class Screen:
-    """A page that notes what its console says, and where it loads from."""
-
-    def __init__(self, browser: Browser, site: RunningApi, *, locale: str, width: int, dark: bool = False) -> None:
-        self.site, self.width = site, width
-        self.page: Page = browser.new_page(
-            locale=locale,
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            base_url=site.url,
-        )
-        self.said: list[str] = []
-        self.elsewhere: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self._asked(request.url))
-
-    def _asked(self, url: str) -> None:
-        if not url.startswith(self.site.url):
-            self.elsewhere.append(url)
-
-    def go(self, path: str) -> None:
-        answer = self.page.goto(path)
-        assert answer is not None
-        assert answer.status == 200, path
-
-    def check(self) -> None:
-        """Nothing was said, loaded from elsewhere or run; nothing is wider than the screen; nobody is shut out."""
-        wide = self.page.evaluate("document.documentElement.scrollWidth")
-        found: list[dict[str, Any]] = Axe().run(self.page).response["violations"]
-        serious = [
-            (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in {"serious", "critical"}
-        ]
-        assert (self.said, self.elsewhere, serious) == ([], [], []), self.page.url
-        assert wide <= self.width, self.page.url
-        assert self.page.title() != "owned"
 
 
 @pytest.mark.parametrize(
@@ -92,13 +49,12 @@ class Screen:
 def test_every_page_is_sound_in_both_languages_and_at_phone_width(
     browser: Browser, site: RunningApi, tmp_path: Path, locale: str, width: int, dark: bool
 ) -> None:
-    screen = Screen(browser, site, locale=locale, width=width, dark=dark)
+    screen = Screen(browser, site.url, locale=locale, width=width, dark=dark)
     for number, path in enumerate(_PAGES):
         screen.go(path)
         assert screen.page.locator("html").get_attribute("lang") == locale[:2]
         screen.check()
-        kept = Path(os.environ.get("PERENNIAL_PICTURES", tmp_path)) / f"console-{locale[:2]}-{number}.png"
-        assert len(screen.page.screenshot(path=kept, full_page=True)) > 5_000
+        picture(screen.page, tmp_path, f"console-{locale[:2]}-{number}.png", whole=True)
     screen.page.close()
 
 
@@ -129,7 +85,7 @@ def test_versions_are_shown_in_pages_of_fifty(browser: Browser, site: RunningApi
 
 
 def test_an_afternoon_by_mouse_and_keyboard(browser: Browser, site: RunningApi) -> None:
-    screen, ledger = Screen(browser, site, locale="en-US", width=1280), site.parts.ledger
+    screen, ledger = Screen(browser, site.url, locale="en-US", width=1280), site.parts.ledger
     page = screen.page
     screen.go("/")
     page.keyboard.press("Tab")
@@ -228,7 +184,7 @@ def test_a_form_is_sent_once_while_the_server_works_on_it(browser: Browser, site
 
 
 def test_what_was_typed_is_there_again_after_a_form_was_refused(browser: Browser, site: RunningApi) -> None:
-    screen = Screen(browser, site, locale="en-US", width=1280)
+    screen = Screen(browser, site.url, locale="en-US", width=1280)
     screen.go(_BASE)
     form = screen.page.locator("form[action$='/rollback']")
     form.locator("[name=champion]").evaluate("field => { field.value = '1'; }")  # as of a page that grew old
@@ -246,13 +202,12 @@ def test_what_was_typed_is_there_again_after_a_form_was_refused(browser: Browser
 def test_the_page_of_the_api_works_and_loads_nothing_from_elsewhere(
     browser: Browser, site: RunningApi, tmp_path: Path
 ) -> None:
-    screen = Screen(browser, site, locale="en-US", width=1280)
+    screen = Screen(browser, site.url, locale="en-US", width=1280)
     screen.go("/docs")
     screen.page.wait_for_selector(".opblock")
     assert screen.page.locator(".opblock").count() > 40
     assert (screen.said, screen.elsewhere) == ([], [])
-    kept = Path(os.environ.get("PERENNIAL_PICTURES", tmp_path)) / "api.png"
-    assert len(screen.page.screenshot(path=kept)) > 5_000
+    picture(screen.page, tmp_path, "api.png")
     screen.page.close()
 
 

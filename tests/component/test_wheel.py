@@ -1,14 +1,19 @@
 """The wheel, installed where nothing of the repository is: it holds everything, nothing else, and the loop runs."""
 
 import email
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -16,8 +21,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from perennial.ops.serving.processes import free_port
+
 pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(1200)]
 
+_OWN = {"card": ("card", "chip", "pin"), "loan": ("loan", "mortgage", "debt"), "trip": ("trip", "flight", "hotel")}
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "client" / "perennial_client"
 ROOMS = {"client": CLIENT} | {room: ROOT / room for room in ("continual", "exporters", "ops")}
@@ -49,12 +57,20 @@ class Installed:
     def site(self) -> Path:
         return next((self.folder / "lib").glob("python3*")) / "site-packages"
 
-    def run(self, program: str, *arguments: str, standard_input: str = "", timeout_s: float = 60.0) -> str:
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        standard_input: str = "",
+        timeout_s: float = 60.0,
+        own: Mapping[str, str] | None = None,
+    ) -> str:
+        """What a command prints; `own` are variables of its own."""
         command = [str(self.folder / "bin" / program), *arguments]
         done = subprocess.run(
             command,
             cwd=self.elsewhere,
-            env=_plain_environment(),
+            env=_plain_environment() | dict(own or {}),
             input=standard_input,
             capture_output=True,
             text=True,
@@ -63,6 +79,24 @@ class Installed:
         )
         assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stderr[-3000:]}"
         return done.stdout
+
+    @contextmanager
+    def serving(self, own: Mapping[str, str]) -> Iterator[None]:
+        """`perennial serve`, once it says that it is ready, until the block ends."""
+        log = self.elsewhere / "serve.log"
+        with log.open("wb") as file:
+            command = [str(self.folder / "bin" / "perennial"), "serve"]
+            environment = _plain_environment() | dict(own)
+            process = subprocess.Popen(command, cwd=self.elsewhere, env=environment, stdout=file, stderr=file)
+        try:
+            end = time.monotonic() + 120
+            while b"service.ready" not in log.read_bytes():
+                assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]  # noqa: PT018
+                time.sleep(0.1)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
 
 
 def _plain_environment() -> dict[str, str]:
@@ -186,6 +220,23 @@ def _needed_places(requirements: list[str]) -> set[Path]:
             if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
         ]
     return places
+
+
+def test_four_commands_lead_from_the_wheel_to_a_served_model_on_ones_own_table(installed: Installed) -> None:
+    """The first one, `pip install WHEEL`, made the environment."""
+    around = itertools.product(("my {}", "help with the {}", "about a {}"), ("now", "again", "please"))
+    texts = [f"{before} {after}" for before, after in around]
+    rows = [(text.format(word), label) for label, words in _OWN.items() for word in words for text in texts]
+    table = "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows)
+    (installed.elsewhere / "requests.csv").write_text(table)
+    ports = {name: str(free_port()) for name in ("grpc_port", "http_port", "metrics_port")}
+    own = {f"PERENNIAL_TRITON__{name.upper()}": port for name, port in ports.items()}
+    own |= {"PERENNIAL_TRITON__KEEP_AFTER_CONTROL_DIES": "false", "PERENNIAL_API__PORT": str(free_port())}
+    made = json.loads(installed.run("perennial", "init", "requests", "--data", "requests.csv", own=own, timeout_s=240))
+    assert made["version"] == 1
+    with installed.serving(own):
+        (told,) = json.loads(installed.run("perennial", "predict", "please help with my mortgage", own=own))
+    assert told["label"] == "loan"
 
 
 def test_a_new_user_gets_help_settings_and_the_whole_loop(installed: Installed) -> None:

@@ -32,10 +32,10 @@ def receiver(workspace: E2eWorkspace) -> Iterator[Receiver]:
 
 
 class Traffic:
-    """A client that never stops asking; labels follow its answers."""
+    """A client that never stops asking; labels follow its answers while `labels` says so."""
 
     def __init__(self, workspace: E2eWorkspace) -> None:
-        self._workspace = workspace
+        self._workspace, self.labels = workspace, True
         self.about, self.failed, self.answers = list(KNOWN), 0, list[tuple[str, Prediction]]()
         self._stop, self._seed = threading.Event(), 100
 
@@ -54,7 +54,7 @@ class Traffic:
                     self.answers.append((label, answer))
                     pairs.append((answer.prediction_id, label))
                     time.sleep(0.004)
-                if pairs:
+                if pairs and self.labels:
                     self._workspace.feedback(pairs)
 
     @contextmanager
