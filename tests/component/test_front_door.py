@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 
 from perennial.ops.serving.secret import KEY
@@ -546,3 +547,80 @@ def test_a_request_that_its_caller_traces_is_part_of_that_trace_and_others_are_n
     (asked,) = [each for each in spans if each.parent_span_id.hex() == span]
     (routed,) = [each for each in spans if each.parent_span_id == asked.span_id]
     assert (routed.name, facts_of(routed)["triton.model_name"]) == (MODEL, MODEL)
+
+
+_TENSOR_METADATA = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"enum": ["BOOL", *(f"UINT{n}" for n in (8, 16, 32, 64)), *(f"INT{n}" for n in (8, 16, 32, 64)),
+                              "FP16", "FP32", "FP64", "BYTES"]},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+    },
+}  # fmt: skip
+_SERVER = {
+    "type": "object",
+    "required": ["name", "version", "extensions"],
+    "properties": {
+        "name": {"type": "string"}, "version": {"type": "string"},
+        "extensions": {"type": "array", "items": {"type": "string"}},
+    },
+}  # fmt: skip
+_TENSORS = {"type": "array", "items": _TENSOR_METADATA, "minItems": 1}
+_METADATA = {
+    "type": "object",
+    "required": ["name", "platform", "inputs", "outputs"],
+    "properties": {
+        "name": {"const": MODEL}, "platform": {"type": "string"}, "inputs": _TENSORS, "outputs": _TENSORS,
+        "versions": {"type": "array", "items": {"type": "string"}},
+    },
+}  # fmt: skip
+_ANSWER_TENSOR = {
+    **_TENSOR_METADATA,
+    "required": ["name", "datatype", "shape", "data"],
+}
+_ANSWER = {
+    "type": "object",
+    "required": ["model_name", "outputs"],
+    "properties": {
+        "model_name": {"const": MODEL}, "model_version": {"type": "string"}, "id": {"const": "mine"},
+        "outputs": {"type": "array", "items": _ANSWER_TENSOR, "minItems": 1},
+    },
+}  # fmt: skip
+_WRONG = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string", "minLength": 1}}}
+_KSERVE: list[tuple[str, str, Any, int, dict[str, Any] | None]] = [  # of the protocol's version 2, over HTTP
+    ("GET", "/v2/health/live", None, 200, None),
+    ("GET", "/v2/health/ready", None, 200, None),
+    ("GET", "/v2", None, 200, _SERVER),
+    *(("GET", f"/v2/models/{MODEL}{version}", None, 200, _METADATA) for version in ("", "/versions/1")),
+    *(("GET", f"/v2/models/{MODEL}{version}/ready", None, 200, None) for version in ("", "/versions/1")),
+    *(("POST", f"/v2/models/{MODEL}{version}/infer", "TEXT", 200, _ANSWER) for version in ("", "/versions/1")),
+    ("GET", "/v2/models/nobody", None, 400, _WRONG),
+    ("GET", "/v2/models/nobody/ready", None, 400, None),
+    ("POST", "/v2/models/nobody/infer", "TEXT", 400, _WRONG),
+    ("POST", f"/v2/models/{MODEL}/infer", "NOT_AN_INPUT", 400, _WRONG),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "tensor", "status", "schema"), _KSERVE, ids=[f"{m} {p} {t}" for m, p, t, *_ in _KSERVE]
+)
+def test_every_route_of_kserves_protocol_answers_as_that_says(
+    town: Town, method: str, path: str, tensor: str | None, status: int, schema: dict[str, Any] | None
+) -> None:
+    """Source: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md."""
+    asked = None
+    if tensor is not None:
+        input_ = {"name": tensor, "shape": [2, 1], "datatype": "BYTES", "data": ["card lost", "loan"]}
+        asked = {"id": "mine", "inputs": [input_], "outputs": [{"name": "LABEL"}, {"name": "CONFIDENCE"}]}
+    reply = town.client.request(method, f"{town.url}{path}", json=asked)
+    assert reply.status_code == status or (status == 400 and reply.status_code == 404), reply.text
+    if schema is not None:
+        assert reply.headers["content-type"].startswith("application/json")
+        jsonschema.validate(reply.json(), schema)
+    if schema is _ANSWER:
+        outputs = {each["name"]: each for each in reply.json()["outputs"]}
+        assert outputs.keys() == {"LABEL", "CONFIDENCE"}
+        assert [outputs[name]["datatype"] for name in ("LABEL", "CONFIDENCE")] == ["BYTES", "FP32"]
+        assert [outputs[name]["shape"] for name in ("LABEL", "CONFIDENCE")] == [[2, 1], [2, 1]]
