@@ -1,4 +1,4 @@
-"""`model list|show|report|promote|rollback|remove`."""
+"""`model list|show|report|promote|rollback|mirror|remove`."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,7 +12,9 @@ from perennial.ops.cli.session import model_session, session
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Versions: list, show, report, promote, roll back; and models: remove.", no_args_is_help=True)
+_app = typer.Typer(
+    help="Versions: list, show, report, promote, roll back, mirror; and models: remove.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -130,6 +132,24 @@ def rollback(
             _preview(parts, model, to, seen.only(lambda route: change(route if to is None else pinned(to)(route))))
             return
         print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason, expected=seen))
+
+
+@_app.command()
+def mirror(
+    uri: Annotated[str, typer.Argument(help="MLflow's store, e.g. sqlite:///mlflow.db or http://localhost:5000")],
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write versions, their figures and aliases into an MLflow registry; what is there already is not written again."""
+    from perennial.ops.commands.mlflow_mirror import mirror_model
+
+    with model_session(config, model, may_be_broken=True) as (parts, model):
+        if dry_run:
+            versions = sorted(row.version for row in parts.ledger.versions(model))
+            print_json({"dry_run": True, "model": model, "uri": uri, "versions": versions})
+            return
+        print_json(mirror_model(parts, model, uri))
 
 
 @_app.command()
