@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 __all__ = ["Screen", "chromium", "picture"]
 
@@ -22,10 +22,11 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def picture(page: Page, folder: Path, name: str, *, whole: bool = False) -> None:
-    """Keep a picture of the page: in the folder, or where PERENNIAL_PICTURES says."""
+def picture(page: Page, folder: Path, name: str, *, whole: bool = False, high: int | None = None) -> None:
+    """Keep a picture of the page, or of its upper part: in the folder, or where PERENNIAL_PICTURES says."""
     kept = Path(os.environ.get("PERENNIAL_PICTURES", folder)) / name
-    assert len(page.screenshot(path=kept, full_page=whole)) > 5_000
+    part = None if high is None else FloatRect(x=0, y=0, width=page.evaluate("innerWidth"), height=high)
+    assert len(page.screenshot(path=kept, full_page=whole, clip=part)) > 5_000
 
 
 class Screen:

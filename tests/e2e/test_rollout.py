@@ -68,6 +68,7 @@ def test_an_afternoon_at_the_console_goes_through_shadow_approval_canary_probati
         assert (plan["now"], plan["then"]) == ("approval", "canary")
         assert _state(careful) == "approval"
         desk.go("/console")
+        picture(desk.page, tmp_path, "overview.png", high=480)  # the README's: PERENNIAL_PICTURES=docs/pictures
         desk.page.get_by_role("link", name="waits for a person to approve version 2").click()
         desk.check()
         picture(desk.page, tmp_path, "afternoon-approval.png")
