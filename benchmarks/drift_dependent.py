@@ -5,7 +5,7 @@ thousand people, each with a share of its own. A request has a place in time, co
 began, so that a quiet service's week and a busy one's are told apart.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.drift_streams import joined
 from benchmarks.drift_traffic import Traffic
 from perennial.continual.drift import DriftMonitor, DriftSettings, ReferenceProfile, Window, compare
-from perennial.continual.drift.dependence import Counting, CountingRule
+from perennial.continual.drift.dependence import Counting, CountingRule, bursts_of
 from perennial.continual.drift.monitor import DriftSignal, MonitorState
 from perennial.continual.drift.novelty import NoveltyState, with_novelty
 from perennial.continual.drift.seasons import Phase, in_season
@@ -231,15 +231,16 @@ class _Watch:
         self.seasons: list[str] = []
         self.windows = 0
 
-    def follow(self, rows: Places, at: Places) -> Iterator[tuple[int, DriftSignal]]:
+    def follow(self, rows: Places, at: Places, callers: Sequence[str | None]) -> Iterator[tuple[int, DriftSignal]]:
         """Watch the rows that count; after each window, how many of them were seen and what it said."""
-        profile = ReferenceProfile.build(self._pool.rows.rows(rows[:_REFERENCE_ROWS]), version=1, rng=self._rng)
+        first = self._cut(rows[:_REFERENCE_ROWS], callers[:_REFERENCE_ROWS])
+        profile = ReferenceProfile.build(first, version=1, rng=self._rng)
         state: MonitorState = self._monitor.start(1, now_request=_REFERENCE_ROWS)
         novelty = NoveltyState.begun(profile, run_length=10.0 * self._settings.requests_per_false_retraining)
         self._clean_at = int(at[_REFERENCE_ROWS - 1])
         for end in range(_REFERENCE_ROWS + _WINDOW_ROWS, len(rows) + 1, _WINDOW_ROWS):
             part = slice(end - _WINDOW_ROWS, end)
-            current = self._pool.rows.rows(rows[part])
+            current = self._cut(rows[part], callers[part])
             comparison = compare(profile, current, self._settings, self._rng)
             phases = cache(partial(self._phases, int(at[part][0]), int(at[part][-1]) + 1))
             if comparison.drifted or comparison.mix_moved:
@@ -256,6 +257,9 @@ class _Watch:
                 self.mixes.append(end)
             self.seasons += [each.value for each in (comparison.season, comparison.mix_season) if each.value]
             yield end, signal
+
+    def _cut(self, rows: Places, callers: Sequence[str | None]) -> Window:
+        return replace(self._pool.rows.rows(rows), bursts=bursts_of(callers))
 
     def _phases(self, begin: int, end: int) -> dict[str, Phase]:
         phases = {}
@@ -337,7 +341,8 @@ def _watched(
     counts = Counting(rule).counted(stream.callers, texts.tolist(), answers.tolist())
     periods = {"a day": kind.day, "a week": 7 * kind.day} if seasons else {}
     watch = _Watch(pool, kind.draw(pool), settings, np.random.default_rng(29), periods, novelty=seasons)
-    for _ in watch.follow(stream.rows[counts], stream.at[counts]):
+    callers = [stream.callers[place] for place in np.flatnonzero(counts)]
+    for _ in watch.follow(stream.rows[counts], stream.at[counts], callers):
         pass
     return watch
 
@@ -399,7 +404,7 @@ def _delay(pool: _Pool, make: Callable[[_Pool], Draw], change: int, what: str, r
     rows, times = stream.rows[counts], stream.at[counts]
     begun = int(np.searchsorted(times, change))
     watch = _Watch(pool, draw, DriftSettings(), rng, {"a day": _DAY, "a week": 7 * _DAY})
-    for end, signal in watch.follow(rows, times):
+    for end, signal in watch.follow(rows, times, [stream.callers[place] for place in np.flatnonzero(counts)]):
         if end > begun and (signal.alert or (signal.mix and what.startswith("label"))):
             return end - begun
         if end - begun > _LATEST:

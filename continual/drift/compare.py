@@ -21,6 +21,7 @@ from perennial.continual.drift.statistics import (
     share_shift,
     wasserstein,
 )
+from perennial.continual.drift.statistics.permutation import in_bursts
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 
@@ -65,6 +66,7 @@ _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
     Signal.EMBEDDING: "embeddings",
     Signal.DOMAIN: "embeddings",
 }
+_OF_SOME_ROWS = frozenset({Signal.NON_LETTER, Signal.UNKNOWN_WORDS, Signal.EMBEDDING, Signal.DOMAIN})
 _OF_ALL_ROWS = frozenset({Signal.PREDICTION, *OUTCOMES})
 
 
@@ -297,28 +299,33 @@ def _comparable(signal: Signal, sample: Window, current: Window) -> bool:
 def measure(
     signal: Signal, reference: ReferenceProfile, current: Window, *, seed: int, permutations: int, floor: float
 ) -> StatisticResult:
-    """Return one signal's statistic; the same seed gives the same answer."""
+    """Return one signal's statistic; the same seed gives the same answer.
+
+    Where rows come in bursts, p-values are by permutations of whole bursts. What became of answers is compared row by
+    row all the same.
+    """
     rng = np.random.default_rng([seed, list(Signal).index(signal)])
-    sample = reference.sample
+    sample, some = reference.sample, _some(current, seed) if signal in _OF_SOME_ROWS else current
+    bursts = in_bursts(reference.bursts_of(signal is Signal.UNKNOWN_WORDS), some.own_bursts)
+    by: dict[str, Any] = {"rng": rng, "permutations": permutations, "floor": floor, "bursts": bursts}
     match signal:
         case Signal.CONFIDENCE:
-            return ks(*_both(signal, sample, current), floor=floor)
+            return ks(*_both(signal, sample, some), **by)
         case Signal.ENTROPY:
-            return wasserstein(*_both(signal, sample, current), rng=rng, permutations=permutations, floor=floor)
+            return wasserstein(*_both(signal, sample, some), **by)
         case Signal.PREDICTION:
-            return chi_square(
-                labels_of(reference.label_counts), current.predictions, rng=rng, permutations=permutations, floor=floor
-            )
+            kept = labels_of(reference.label_counts) if bursts is None else sample.predictions
+            return chi_square(kept, some.predictions, **by)
         case Signal.LENGTH:
-            return ks(sample.lengths, current.lengths, floor=floor)
+            return ks(sample.lengths, some.lengths, **by)
         case Signal.NON_LETTER:
-            return ks(sample.non_letters, _some(current, seed).non_letters, floor=floor)
+            return ks(sample.non_letters, some.non_letters, **by)
         case Signal.UNKNOWN_WORDS:
-            return ks(reference.unknown_shares, reference.unknown_shares_of(_some(current, seed)), floor=floor)
-        case Signal.EMBEDDING | Signal.DOMAIN:
-            sides = _both(signal, sample, _some(current, seed))
-            test = rff_mmd if signal is Signal.EMBEDDING else classifier_auc
-            return test(*sides, rng=rng, permutations=permutations, floor=floor)
+            return ks(reference.unknown_shares, reference.unknown_shares_of(some), **by)
+        case Signal.EMBEDDING:
+            return rff_mmd(*_both(signal, sample, some), **by)
+        case Signal.DOMAIN:
+            return classifier_auc(*_both(signal, sample, some), **by)
         case Signal.POPULARITY:
             return ks(*_both(signal, sample, current), floor=floor)
         case Signal.HIT_RATE | Signal.NEW_ITEMS:

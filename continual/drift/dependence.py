@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from perennial.continual.drift.window import words_of
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["Counting", "CountingRule"]
+__all__ = ["Counting", "CountingRule", "bursts_of"]
 
 _OF_NOBODY = 10  # a text of nobody is looked for in so many times fewer requests: it may be a popular one
 _LEAST_COUNTED = 10  # one request in so many counts, however much they repeat each other
 _NEWEST = 300  # requests that counted last, among which a caller has its share
+_BURST = 50  # requests that count: what one caller asks within so many belongs together
 _FAIR = 2.0  # times an equal share is what a caller may have where there are few of them
 
 
@@ -104,6 +105,20 @@ class Counting:
         unnamed = self._rows_of.get(None, 0)
         callers = len(self._rows_of) - (unnamed > 0) + unnamed + (caller not in self._rows_of)
         return self._rows_of[caller] >= max(self._rule.caller_share, _FAIR / callers) * _NEWEST
+
+
+def bursts_of(callers: Sequence[str | None]) -> NDArray[np.int64]:
+    """The number of the burst that each request belongs to, in the order in which they counted.
+
+    What one caller asked within a stretch of 50 requests is a burst: such requests may be about one thing. A request of
+    nobody is a burst of its own.
+
+    >>> bursts_of(["ann", "bob", "ann", None, None]).tolist()
+    [0, 1, 0, 2, 3]
+    """
+    numbers: dict[tuple[int, str | int], int] = {}
+    places = ((place // _BURST, place if caller is None else caller) for place, caller in enumerate(callers))
+    return np.array([numbers.setdefault(place, len(numbers)) for place in places], dtype=np.int64)
 
 
 def _said(caller: str | None, text: str, answer: str) -> bytes:

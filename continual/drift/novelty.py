@@ -1,6 +1,6 @@
 """How new each request is to a version, and evidence that more of them became new: exact, one request at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -36,8 +36,9 @@ class NoveltyState:
     `counts` has a histogram of scores, cut at `edges`, for each answer. Each request is ranked among the earlier ones
     with the same answer, ties at random. While such requests could have come in any order, ranks are uniform and
     independent, whatever the mix of answers. So an alarm comes after `run_length` requests or more on average, without
-    a bound that must be learnt first. While `alarmed`, nothing is added to the counts; an alarm lasts until a window
-    after which the evidence since is no more than chance makes of so many requests.
+    a bound that must be learnt first. Requests of one burst say one thing: their mean. While `alarmed`, nothing is
+    added to the counts; an alarm lasts until a window after which the evidence since is no more than chance makes of so
+    many requests.
 
     Source: Vovk, Nouretdinov and Gammerman (2003), Testing exchangeability on-line; label-conditional ranks as in Vovk,
     Gammerman and Shafer (2005), Algorithmic learning in a random world; sums as in `EDetector`.
@@ -121,7 +122,7 @@ class NoveltyState:
             values.append(_value(row, place, chance))
             if not self.alarmed:
                 row[place] += 1
-        after, alarms = self._detector().update(self.detector, values)
+        after, alarms = self._detector().update(self.detector, _of_bursts(values, window).tolist())
         since = after.seen - (after.last_alarm or 0)
         return replace(
             self,
@@ -161,7 +162,9 @@ class NoveltyState:
             _value(self.counts.get(answer, others), place, chance)
             for answer, place, chance in _rows(places, window, rng)
         ]
-        return float(np.mean(values)) - _MEAN, max(_SPREAD, float(np.std(values))) / float(np.sqrt(len(values)))
+        means = _of_bursts(values, window)
+        spread = max(_SPREAD * float(np.sqrt(len(means) / len(values))), float(means.std()))
+        return float(means.mean()) - _MEAN, spread / float(np.sqrt(len(means)))
 
     def _detector(self) -> EDetector:
         return EDetector(bound=_MEAN, run_length=self.run_length)
@@ -228,6 +231,16 @@ def _value(row: "list[int] | tuple[int, ...]", place: int, chance: float) -> flo
     """How surprising a place of the histogram is, in [0, 1]."""
     rank = (sum(row[place + 1 :]) + chance * (row[place] + 1)) / (sum(row) + 1)
     return float((1.0 - rank) ** _POWER)
+
+
+def _of_bursts(values: Sequence[float], window: Window) -> NDArray[np.float64]:
+    """The mean value of each burst, in the order in which they began."""
+    if window.bursts is None:
+        return np.asarray(values)
+    _, first, which = np.unique(window.bursts, return_index=True, return_inverse=True)
+    means = np.bincount(which, weights=values) / np.bincount(which)
+    ordered: NDArray[np.float64] = means[np.argsort(first)]
+    return ordered
 
 
 def _unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -113,6 +113,17 @@ class ReferenceProfile:
         """Return each row's share of words, in [0, 1], that the vocabulary lacks; 0 for a row without words."""
         return np.array([_unknown_share(self.cut(str(text)), self.vocabulary, self.salt) for text in window.texts])
 
+    def bursts_of(self, unknown: bool) -> NDArray[np.int64]:
+        """Return the burst of each row of the sample, or of those whose unknown words were counted."""
+        if not unknown:
+            return self.sample.own_bursts
+        if self.unknown_places is None:  # of an earlier release: nobody knows which rows they were
+            return np.arange(len(self.unknown_shares))
+        known, own = self.unknown_places >= 0, self.sample.own_bursts
+        apart = int(own.max(initial=-1)) + 1 + np.arange(len(known))
+        bursts: NDArray[np.int64] = np.where(known, own[np.where(known, self.unknown_places, 0)], apart)
+        return bursts
+
     def with_texts(self, texts: Mapping[str, str]) -> Self:
         """Return the profile with the sample's texts by their prediction ids; what is missing stays empty."""
         if self.sample.ids is None:

@@ -36,6 +36,8 @@ class Window:
     `hits`, `popularities` and `new_items` (n,) say what became of an answer, where that was looked for: whether
     something of it was liked, how popular what was liked had been (0 to 1), if it was new; NaN where nobody told
     (`perennial.continual.drift.outcomes` says what that means).
+    `bursts` (n,) has one number for all requests of a burst (`perennial.continual.drift.dependence.bursts_of`), or is
+    absent where each stands for itself.
     `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
     >>> w = Window.from_columns({"text": ["card lost", "pin"], "prediction": ["a", "b"], "confidence": [0.9, 0.4],
@@ -59,6 +61,7 @@ class Window:
     hits: NDArray[np.float32] | None = None
     popularities: NDArray[np.float32] | None = None
     new_items: NDArray[np.float32] | None = None
+    bursts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.texts)
@@ -110,6 +113,11 @@ class Window:
     def whole_answers(self) -> NDArray[np.str_]:
         """What a score is given for."""
         return self.predictions if self.answers is None else self.answers
+
+    @property
+    def own_bursts(self) -> NDArray[np.int64]:
+        """The burst of each row; one of its own where none are known."""
+        return np.arange(len(self)) if self.bursts is None else self.bursts
 
     @property
     def text_shapes(self) -> NDArray[np.float64]:

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.atomic_file import write_atomically, written_whole
-from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
 from perennial.ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
 from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order, schema, span_us
 from perennial.ops.traffic.erased import ErasedKeys
 from perennial.ops.traffic.formats import FileFormat
-from perennial.ops.traffic.parquet import ParquetRows, rewrite_parquet, write_parquet
+from perennial.ops.traffic.parquet import ParquetRows, keep_groups, rewrite_parquet, write_parquet
 from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
@@ -139,7 +139,7 @@ def _discard(
             if before_us is None or file.first_us < before_us:
                 with _setting_aside(root, refused):
                     is_old = before_us is not None and file.last_us < before_us
-                    removed += _dropped(file) if is_old else _without(root, file, unwanted, holds)
+                    removed += _dropped(file) if is_old else _without_damage(root, file, unwanted, holds)
         if before_us is not None:
             _forget_quarantined(root, before_us)
     if removed:
@@ -181,7 +181,8 @@ def _setting_aside(root: Path, refused: list[ConfigurationError] | None = None) 
     try:
         yield
     except DamagedFile as exc:
-        set_aside(root, exc.path, exc.cause)
+        if not _mended(root, exc):
+            set_aside(root, exc.path, exc.cause)
     except ConfigurationError as exc:  # its own release goes on with it
         logger.warning("traffic.later_format", extra={"root": str(root), "reason": str(exc)})
         if refused is not None:
@@ -202,8 +203,29 @@ def put_aside(root: Path, path: Path, cause: str, seen: tuple[int, int]) -> bool
             status = path.stat()
         except FileNotFoundError:
             return True
-        if (status.st_ino, status.st_mtime_ns) == seen:
+        if (status.st_ino, status.st_mtime_ns) == seen and not _mended(root, DamagedFile(path, cause)):
             set_aside(root, path, cause)
+    return True
+
+
+def _mended(root: Path, damaged: DamagedFile) -> bool:
+    """Keep in the log those row groups of a compacted file that can be read, and the file itself in the quarantine.
+
+    False where that is none of them, or where none of them is what is damaged.
+    """
+    path = damaged.path
+    if path.suffix != ".parquet":
+        return False
+    try:
+        file = ParquetRows.of(path)
+        whole = file.readable_groups()
+        if not 0 < len(whole) < file.footer.num_row_groups:
+            return False
+        copy_aside(root, path, damaged.cause)
+        rows = keep_groups(file, whole)
+    except (FileNotFoundError, DataError):
+        return False
+    logger.warning("traffic.mended", extra={"path": str(path), "rows": rows, "rows_lost": file.rows - rows})
     return True
 
 
@@ -386,6 +408,21 @@ def _note_replacement(root: Path, output: Path, taken: Sequence[LogFile]) -> Non
         "replaces": sorted(file.path.relative_to(root).as_posix() for file in taken),
     }
     write_atomically(journal_path(root), json.dumps(journal))
+
+
+def _without_damage(
+    root: Path,
+    file: LogFile,
+    unwanted: Callable[[pa.Table], pa.ChunkedArray],
+    holds: Callable[[ParquetRows], bool],
+) -> int:
+    """As `_without`; what can be read of a damaged file is searched as well."""
+    try:
+        return _without(root, file, unwanted, holds)
+    except DamagedFile as exc:
+        if not _mended(root, exc):
+            raise
+        return _without(root, file, unwanted, holds)
 
 
 def _without(

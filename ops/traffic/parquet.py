@@ -4,7 +4,7 @@ import errno
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in
 from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.quarantine import DamagedFile, examined
 
-__all__ = ["ParquetRows", "rewrite_parquet", "write_parquet"]
+__all__ = ["ParquetRows", "keep_groups", "rewrite_parquet", "write_parquet"]
 
 _GROUP_ROWS = 5_000
 _GROUP_ROWS_JOINED = 10_000  # of large files, whose footers are kept in memory
@@ -121,6 +121,16 @@ class ParquetRows:
         """All rows and columns."""
         return self.read(range(self.footer.num_row_groups), [*columns_of(self.format.task), "embedding"])
 
+    def readable_groups(self) -> list[int]:
+        """The row groups of which every row can be read."""
+        names = [*columns_of(self.format.task), "embedding"]
+        whole = []
+        for group in range(self.footer.num_row_groups):
+            with suppress(DamagedFile):
+                self.read([group], names)
+                whole.append(group)
+        return whole
+
     def find(self, ids: Sequence[str], names: Sequence[str]) -> pa.Table:
         """The rows with these prediction ids; only groups whose ids lie around one of them are read."""
         return self._where("prediction_id", ids, names)
@@ -179,6 +189,13 @@ def rewrite_parquet(
     if not rows:
         path.unlink(missing_ok=True)
     return rows
+
+
+def keep_groups(file: ParquetRows, groups: Sequence[int]) -> int:
+    """Write a file anew with some of its row groups alone; returns how many rows those have."""
+    names = [*columns_of(file.format.task), "embedding"]
+    size = max(file.footer.row_group(group).num_rows for group in groups)
+    return _write((file.read([group], names) for group in groups), file.path, file.format.task, size)
 
 
 def _seen(source: pa.OSFile) -> tuple[int, int]:

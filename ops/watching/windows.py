@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perennial.continual.drift.compare import DriftComparison
-from perennial.continual.drift.dependence import Counting, CountingRule
+from perennial.continual.drift.dependence import Counting, CountingRule, bursts_of
 from perennial.continual.drift.explain import Explanation, explain
 from perennial.continual.drift.monitor import DriftSignal
 from perennial.continual.drift.reference import ReferenceProfile
@@ -59,9 +59,10 @@ def window_of(table: pa.Table, task: str) -> Window:
     """Whole rows of a task's log as drift looks at them: the task says what in them was asked and answered."""
     kind = task_named(task)
     watched = kind.watched({name: table[name].to_pylist() for name in kind.log_columns})
-    return Window.from_columns(
+    window = Window.from_columns(
         {**{name: table[name] for name in _OF_EVERY_TASK if name in table.column_names}, **watched}
     )
+    return replace(window, bursts=bursts_of(table["key"].to_pylist())) if "key" in table.column_names else window
 
 
 class Place(NamedTuple):

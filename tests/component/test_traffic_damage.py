@@ -276,3 +276,44 @@ def test_files_are_damaged_while_a_writer_appends_and_a_compactor_works(tmp_path
         thread.join()
     assert set(written) - {int(row) for row in damaged} <= set(numbers(TrafficLog(tmp_path).read()))
     assert log.quarantined()
+
+
+@pytest.mark.parametrize("finds_it", ["a reader", "a compaction", "an erasure"])
+def test_a_damaged_page_costs_its_group_of_rows_alone(
+    tmp_path: Path, finds_it: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.ops.traffic.parquet._GROUP_ROWS", 5)
+    writer = TrafficWriter(tmp_path, "w")
+    for row in range(20):
+        writer.append(columns([row], first=row, key="bob" if row in {3, 17} else "ada"))
+    writer.close()
+    log = TrafficLog(tmp_path)
+    assert log.compact() == 20
+    [path] = (tmp_path / "parquet").iterdir()
+    before = ParquetRows.of(path)
+    assert before.footer.num_row_groups == 4
+    text = before.footer.schema.names.index("text")
+    page = before.footer.row_group(1).column(text)
+    _flip_byte(path, page.data_page_offset + page.total_compressed_size - 3)
+    expected = [row for row in range(20) if row not in range(5, 10)]
+    if finds_it == "an erasure":
+        assert log.erase("bob") == 2
+        expected = [row for row in expected if row not in {3, 17}]
+    elif finds_it == "a compaction":
+        monkeypatch.setattr("perennial.ops.traffic.maintenance._SMALL_FILES", 1)
+        for row in range(20, 24):
+            writer = TrafficWriter(tmp_path, "w")
+            writer.append(columns([row], first=row, key="ada"))
+            writer.close()
+            log.compact()
+        expected += range(20, 24)
+    assert numbers(log.read()) == expected
+    assert numbers(TrafficLog(tmp_path).read()) == expected
+    [kept] = log.quarantined()
+    assert (kept.source, kept.copied) == (f"parquet/{path.name}", True)
+
+
+def _flip_byte(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0xFF
+    path.write_bytes(data)

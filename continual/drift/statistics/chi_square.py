@@ -1,12 +1,13 @@
 """Two-sample chi-square test for categories, with a Monte-Carlo G-test where counts are too small for it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.drift.statistics.contingency import contingency, pool_sparse
-from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.drift.statistics.permutation import Bursts, exchanged, sequential_p_value
 from perennial.continual.drift.statistics.result import StatisticResult
 
 __all__ = ["chi_square"]
@@ -21,12 +22,14 @@ def chi_square(
     rng: np.random.Generator,
     permutations: int = 999,
     floor: float = 0.2,
+    bursts: Bursts | None = None,
 ) -> StatisticResult:
     """Return how far two category mixes differ, treating both samples as samples.
 
     Sparse categories are pooled first. `effect` is the root of sum((p - q)^2 / mean(p, q)), its sampling bias removed:
     0 for equal mixes, 2 for mixes without a common category. Where pooling cannot lift every expected count to 5, the
-    G statistic is used with a Monte-Carlo p-value over tables of the same margins.
+    G statistic is used with a Monte-Carlo p-value over tables of the same margins. Where rows come in `bursts` the
+    p-value is that of G over all categories, by permutations of bursts.
 
     Source: Pearson (1900); Cohen's w with the bias correction of Bergsma (2013).
 
@@ -48,6 +51,8 @@ def chi_square(
         value, p_value = _pearson(pooled, expected)
     else:
         value, p_value = _g_test(pooled, expected, rng, permutations)
+    if bursts is not None and pooled.shape[1] > 1:
+        p_value = _of_bursts(reference, current, bursts, rng, permutations)
     rows = pooled.sum(axis=1)
     excess = max(0.0, value - (pooled.shape[1] - 1)) * rows.sum() / (rows[0] * rows[1])
     return StatisticResult(
@@ -72,15 +77,38 @@ def _g_test(
 ) -> tuple[float, float]:
     columns, rows = table.sum(axis=0), table.sum(axis=1)
 
-    def g(observed: NDArray[np.int64]) -> NDArray[np.float64]:
-        ratio = np.where(observed > 0, observed, 1.0) / np.where(observed > 0, expected, 1.0)
-        total: NDArray[np.float64] = 2.0 * (observed * np.log(ratio)).sum(axis=(-2, -1))
-        return total
-
     def draw(count: int) -> NDArray[np.float64]:
         first = rng.multivariate_hypergeometric(columns, rows[0], size=count)
-        return g(np.stack([first, columns - first], axis=1))  # (count, 2, k)
+        return _g(np.stack([first, columns - first], axis=1), expected)  # (count, 2, k)
 
-    value = float(g(table))
+    value = float(_g(table, expected))
     p_value, _ = sequential_p_value(value, draw, limit=permutations)
     return value, p_value
+
+
+def _of_bursts(
+    reference: Sequence[str] | NDArray[np.str_],
+    current: Sequence[str] | NDArray[np.str_],
+    bursts: Bursts,
+    rng: np.random.Generator,
+    permutations: int,
+) -> float:
+    names, codes = np.unique(np.concatenate([reference, current]), return_inverse=True)
+    held = np.eye(len(names), dtype=np.float32)[codes]  # (rows, categories)
+    first = np.arange(len(codes)) < len(reference)
+    columns = held.sum(axis=0)
+    expected = np.outer([first.sum(), (~first).sum()], columns) / len(codes)
+
+    def draw(count: int) -> NDArray[np.float64]:
+        counts = exchanged(first, np.concatenate(bursts), rng, count).astype(np.float32) @ held
+        return _g(np.stack([counts, columns - counts], axis=1), expected)
+
+    own = first.astype(np.float32) @ held
+    p_value, _ = sequential_p_value(float(_g(np.stack([own, columns - own]), expected)), draw, limit=permutations)
+    return p_value
+
+
+def _g(observed: NDArray[Any], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio = np.where(observed > 0, observed, 1.0) / np.where(observed > 0, expected, 1.0)
+    total: NDArray[np.float64] = 2.0 * (observed * np.log(ratio)).sum(axis=(-2, -1))
+    return total

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.drift.statistics.permutation import Bursts, exchanged, sequential_p_value
 from perennial.continual.drift.statistics.result import StatisticResult
 from perennial.continual.drift.statistics.rff_mmd import matrix, sample_rows
 
@@ -23,12 +23,13 @@ def classifier_auc(
     permutations: int = 999,
     ridge: float = 1.0,
     floor: float = 0.08,
+    bursts: Bursts | None = None,
 ) -> StatisticResult:
     """Return the held-out AUC of a ridge classifier between the two samples, with a permutation p-value.
 
     Both sides are (n, d) and are split into two halves; each half is scored by the classifier of the other, and the
     two AUC values are averaged. The null repeats the whole procedure, fitting included, with the sides exchanged
-    within each half. `statistic` is the AUC, `effect` is AUC - 0.5, at least 0.
+    within each half. Rows of one burst are in one half. `statistic` is the AUC, `effect` is AUC - 0.5, at least 0.
 
     Source: Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests.
 
@@ -41,12 +42,17 @@ def classifier_auc(
     """
     a, b = matrix(reference, "reference"), matrix(current, "current window")
     n_reference, n_current = len(a), len(b)
-    a, b = sample_rows(a, MAX_ROWS, rng), sample_rows(b, MAX_ROWS, rng)
-    a, b = a[rng.permutation(len(a))], b[rng.permutation(len(b))]
-    halves = [np.concatenate([a[i::2], b[i::2]]) for i in range(2)]
-    members = [np.arange(len(half)) >= len(a[i::2]) for i, half in enumerate(halves)]
+    own = (None, None) if bursts is None else bursts
+    (a, of_a), (b, of_b) = (sample_rows(side, MAX_ROWS, rng, its) for side, its in zip((a, b), own, strict=True))
+    of_sides = [_halves(len(a), of_a, rng), _halves(len(b), of_b, rng)]
+    halves = [np.concatenate([a[of_sides[0][i]], b[of_sides[1][i]]]) for i in range(2)]
+    members = [np.arange(len(half)) >= len(of_sides[0][i]) for i, half in enumerate(halves)]
     mixed = [rng.permutation(len(half)) for half in halves]  # equal texts tie; their order must not tell their side
     halves, members = ([part[order] for part, order in zip(parts, mixed, strict=True)] for parts in (halves, members))
+    places = [None, None]
+    if of_a is not None and of_b is not None:
+        both = [np.concatenate([of_a[of_sides[0][i]], of_b[of_sides[1][i]]]) for i in range(2)]
+        places = [part[order] for part, order in zip(both, mixed, strict=True)]
     scorers = [_scorer(halves[1], halves[0], ridge), _scorer(halves[0], halves[1], ridge)]
 
     def mean_auc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -54,7 +60,7 @@ def classifier_auc(
         return (_auc(scorers[0] @ _targets(second), first) + _auc(scorers[1] @ _targets(first), second)) / 2
 
     def draw(count: int) -> NDArray[np.float64]:
-        shuffled = [rng.permuted(np.tile(member, (count, 1)), axis=1) for member in members]
+        shuffled = [exchanged(member, its, rng, count) for member, its in zip(members, places, strict=True)]
         return mean_auc(shuffled[0], shuffled[1])
 
     auc = float(mean_auc(members[0][None], members[1][None])[0])
@@ -67,6 +73,15 @@ def classifier_auc(
         n_reference=n_reference,
         n_current=n_current,
     )
+
+
+def _halves(rows: int, bursts: NDArray[np.int64] | None, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """The places of two random halves of a side; a burst is in one of them."""
+    if bursts is None:
+        order = rng.permutation(rows)
+        return [order[0::2], order[1::2]]
+    order = np.argsort(rng.random(int(bursts.max()) + 1)[bursts], kind="stable")
+    return [order[: rows // 2], order[rows // 2 :]]
 
 
 def _scorer(fit: NDArray[np.float32], score: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:

@@ -1,16 +1,59 @@
 """Permutation p-values that stop early when the answer is plain."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 
-__all__ = ["numeric", "sequential_p_value"]
+__all__ = ["Bursts", "exchanged", "in_bursts", "numeric", "sequential_p_value"]
 
 BATCH = 200
 """Draws evaluated at once; bounds memory to BATCH times the pooled rows."""
+
+
+Bursts = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""For the rows of either side the number of the burst each belongs to, (n,) and (m,); no burst is on both sides."""
+
+
+def in_bursts(reference: NDArray[np.int64], current: NDArray[np.int64]) -> Bursts | None:
+    """Return the bursts of both sides, numbered apart; None where every row stands for itself.
+
+    >>> in_bursts(np.array([7, 7, 8]), np.array([7, 9]))
+    (array([0, 0, 1]), array([2, 3]))
+    """
+    if all(len(np.unique(side)) == len(side) for side in (reference, current)):
+        return None
+    first, second = (np.unique(side, return_inverse=True)[1].astype(np.int64) for side in (reference, current))
+    return first, second + int(first.max(initial=-1)) + 1
+
+
+def exchanged(
+    member: NDArray[np.generic], bursts: NDArray[np.int64] | None, rng: np.random.Generator, count: int
+) -> NDArray[Any]:
+    """Return `count` exchanges of the rows' sides, (count, n): bursts change sides whole, and sides keep their sizes.
+
+    `member` (n,) has two values, the side of each row; `bursts` (n,) the burst of each, None where there is none. One
+    burst an exchange is cut, where a side is full.
+
+    >>> sides = exchanged(np.array([1, 1, 0, 0]), np.array([0, 0, 1, 1]), np.random.default_rng(1), 50)
+    >>> sorted({tuple(row) for row in sides.tolist()})
+    [(0, 0, 1, 1), (1, 1, 0, 0)]
+    """
+    if bursts is None:
+        return rng.permuted(np.tile(member, (count, 1)), axis=1)
+    sizes = np.bincount(bursts)
+    order = rng.permuted(np.tile(np.arange(len(sizes)), (count, 1)), axis=1)  # (count, bursts)
+    in_order = sizes[order]
+    room = np.count_nonzero(member == member.min()) - (np.cumsum(in_order, axis=1) - in_order)
+    filled = np.empty_like(order)
+    np.put_along_axis(filled, order, np.clip(room, 0, in_order), axis=1)  # rows of each burst on the first side
+    places = np.argsort(bursts, kind="stable")
+    rank = np.empty_like(places)
+    rank[places] = np.arange(len(bursts)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.where(rank < filled[:, bursts], member.min(), member.max())
 
 
 def sequential_p_value(

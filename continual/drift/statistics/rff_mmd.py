@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.drift.statistics.permutation import Bursts, exchanged, sequential_p_value
 from perennial.continual.drift.statistics.result import StatisticResult
 from perennial.continual.errors import DataError
 
@@ -23,6 +23,7 @@ def rff_mmd(
     permutations: int = 999,
     features: int = 256,
     floor: float = 0.05,
+    bursts: Bursts | None = None,
 ) -> StatisticResult:
     """Return the distance between the mean embeddings of two samples in a Gaussian kernel's space.
 
@@ -41,7 +42,11 @@ def rff_mmd(
     """
     a, b = matrix(reference, "reference"), matrix(current, "current window")
     n_reference, n_current = len(a), len(b)
-    a, b = sample_rows(a, MAX_ROWS, rng), sample_rows(b, MAX_ROWS, rng)
+    (a, of_a), (b, of_b) = (
+        sample_rows(side, MAX_ROWS, rng, own)
+        for side, own in zip((a, b), (None, None) if bursts is None else bursts, strict=True)
+    )
+    places = None if of_a is None or of_b is None else np.concatenate([of_a, of_b])
     mapped = _features(np.concatenate([a, b]), features, rng)  # (n + m, 2 features)
     n, m = len(a), len(b)
     mapped -= mapped.mean(axis=0)
@@ -60,7 +65,7 @@ def rff_mmd(
     member = np.concatenate([np.ones(n, np.float32), np.zeros(m, np.float32)])
     value = float(mmd2(member[None])[0])
     p_value, _ = sequential_p_value(
-        value, lambda count: mmd2(rng.permuted(np.tile(member, (count, 1)), axis=1)), limit=permutations
+        value, lambda count: mmd2(exchanged(member, places, rng, count)), limit=permutations
     )
     variance = max(float(squares.mean()), 1e-9)  # rows that are all equal leave rounding alone
     return StatisticResult(
@@ -87,9 +92,14 @@ def matrix(values: NDArray[np.floating[Any]], side: str) -> NDArray[np.float32]:
     return rows
 
 
-def sample_rows(rows: NDArray[np.float32], limit: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the rows, or `limit` of them drawn without replacement."""
-    return rows if len(rows) <= limit else rows[rng.choice(len(rows), limit, replace=False)]
+def sample_rows(
+    rows: NDArray[np.float32], limit: int, rng: np.random.Generator, bursts: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Return the rows, or `limit` of them drawn without replacement; with the bursts of those."""
+    if len(rows) <= limit:
+        return rows, bursts
+    chosen = rng.choice(len(rows), limit, replace=False)
+    return rows[chosen], None if bursts is None else bursts[chosen]
 
 
 def _features(pooled: NDArray[np.float32], features: int, rng: np.random.Generator) -> NDArray[np.float32]:

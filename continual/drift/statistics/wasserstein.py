@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.drift.statistics.permutation import numeric, sequential_p_value
+from perennial.continual.drift.statistics.permutation import Bursts, exchanged, numeric, sequential_p_value
 from perennial.continual.drift.statistics.result import StatisticResult
 
 __all__ = ["wasserstein"]
@@ -19,6 +19,7 @@ def wasserstein(
     rng: np.random.Generator,
     permutations: int = 999,
     floor: float = 0.1,
+    bursts: Bursts | None = None,
 ) -> StatisticResult:
     """Return the mean distance that mass must move, in pooled standard deviations, with a permutation p-value.
 
@@ -33,7 +34,9 @@ def wasserstein(
     """
     a, b = numeric(reference, "reference"), numeric(current, "current window")
     n_reference, n_current = len(a), len(b)
-    a, b = (side if len(side) <= MAX_ROWS else rng.choice(side, MAX_ROWS, replace=False) for side in (a, b))
+    chosen = [np.arange(n) if n <= MAX_ROWS else rng.choice(n, MAX_ROWS, replace=False) for n in (len(a), len(b))]
+    a, b = a[chosen[0]], b[chosen[1]]
+    places = None if bursts is None else np.concatenate([side[rows] for side, rows in zip(bursts, chosen, strict=True)])
     pooled = np.concatenate([a, b])
     spread = float(pooled.std())
     if spread == 0.0:
@@ -45,7 +48,7 @@ def wasserstein(
     weights = np.concatenate([np.full(len(a), 1.0 / len(a)), np.full(len(b), -1.0 / len(b))])[order]
 
     def draw(count: int) -> NDArray[np.float64]:
-        shuffled = rng.permuted(np.broadcast_to(weights, (count, len(weights))), axis=1)
+        shuffled = exchanged(weights, None if places is None else places[order], rng, count)
         distances: NDArray[np.float64] = np.abs(np.cumsum(shuffled[:, :-1], axis=1)) @ gaps
         return distances
 
