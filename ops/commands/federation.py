@@ -109,10 +109,7 @@ class Site:
         """
         round_ = _round(folder)
         held = self._held.open_round(_keys_in(round_))
-        route = self._parts.ledger.route(self._model)
-        if route is None:
-            raise NotFound(f"model {self._model} serves no version yet; make one by `perennial init`")
-        version = route.champion if held is None else held.version
+        version = self._champion() if held is None else held.version
         keys = Keys.made() if held is None else Keys(held.private)
         privacy = privacy if held is None else held.privacy
         if privacy is None and self._limit is not None:
@@ -188,12 +185,14 @@ class Site:
 
         Raises:
             Refused: a site has not sent yet.
-            DataError: a file is damaged, or the sums are no sums of rows.
+            DataError: a file is damaged, the sums are no sums of rows, or versions have other features by now.
             NotFound: this model has not announced itself, or has taken the sums already.
         """
         held = self._take_part(folder)
-        own, card = self._sums(held.version)
+        kept = self._parts.workspace.bundle(self._model, held.version).is_dir()
+        own, card = self._sums(held.version if kept else self._champion())  # only their features matter now
         others = _round(folder).take(own, Keys(held.private))
+        others.check_fit(own, encoder=card.encoder_fingerprint, max_length=card.max_length)
         taken = Taken(
             sites=others.shared.sites,
             rows=others.shared.rows,
@@ -232,6 +231,12 @@ class Site:
 
     def _asked(self, actor: str, reason: str) -> int | None:
         return asked_retraining(self._parts.ledger, self._model, actor, reason=reason)
+
+    def _champion(self) -> int:
+        route = self._parts.ledger.route(self._model)
+        if route is None:
+            raise NotFound(f"model {self._model} serves no version yet; make one by `perennial init`")
+        return route.champion
 
     def _note(self, actor: str, done: str, **what: Any) -> None:
         self._parts.ledger.audit(actor, f"federation.{done}", self._model, what)
