@@ -4,8 +4,8 @@
 
 3,800 headlines at random, 3,000 others to judge on, delta 1e-5, for each of several draws. A kernel LDA on bounded
 features is what is sent with noise. Beside it stand the same without noise, the ridge at its defaults without noise, a
-linear head that is trained by noised gradients (DP-SGD, Gaussian noise by full-sample accounting), and always the most
-frequent class. Shrinkage is fixed: no row chooses it.
+linear head that is trained by noised gradients (DP-SGD on all rows at once, with the better of two numbers of steps, in
+its favour), and always the most frequent class. Shrinkage is fixed: no row chooses it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ __all__ = ["main"]
 EPSILONS, DELTA = (8.0, 4.0, 2.0, 1.0), 1e-5
 TRAIN, TEST = 3_800, 3_000
 SHRINKAGE = 1e-6
-STEPS, RATE, MOMENTUM, CLIP = 60, 4.0, 0.9, 1.0
+STEPS, RATE, MOMENTUM, CLIP = (60, 240), 4.0, 0.9, 1.0
 _KEPT = 0.9  # of the mean of the last steps, which is what answers
 _NOTHING = HeldOut(X=np.zeros((0, 384), dtype=np.float32), labels=())
 
@@ -64,18 +64,20 @@ def by_default(train: Rows, test: Rows) -> float:
     return right(sums.solve(default_penalty(sums)), test)
 
 
-def by_gradients(train: Rows, test: Rows, epsilon: float | None, rng: np.random.Generator) -> float:
+def by_gradients(
+    train: Rows, test: Rows, epsilon: float | None, rng: np.random.Generator, steps: int = STEPS[-1]
+) -> float:
     """A linear softmax head: full-batch gradients, each row's cut to length 1, with noise for so many steps in all.
 
     Source: Abadi et al. 2016, "Deep Learning with Differential Privacy", without sampling, which accounts exactly.
     """
     labels = np.unique(train.labels)
-    truth = (train.labels[:, None] == labels[None]).astype(np.float64)
-    X = np.concatenate([train.X.astype(np.float64), np.ones((len(train), 1))], axis=1)
+    truth = (train.labels[:, None] == labels[None]).astype(np.float32)
+    X = np.concatenate([train.X, np.ones((len(train), 1), dtype=np.float32)], axis=1)
     lengths = np.linalg.norm(X, axis=1)
-    spread = 0.0 if epsilon is None else Privacy(epsilon=epsilon, delta=DELTA).multiplier * math.sqrt(STEPS) * CLIP
-    W, step, mean = (np.zeros((X.shape[1], len(labels))) for _ in range(3))
-    for _ in range(10 * STEPS if epsilon is None else STEPS):
+    spread = 0.0 if epsilon is None else Privacy(epsilon=epsilon, delta=DELTA).multiplier * math.sqrt(steps) * CLIP
+    W, step, mean = (np.zeros((X.shape[1], len(labels)), dtype=np.float32) for _ in range(3))
+    for _ in range(steps if epsilon is not None else 600):
         scores = X @ W
         scores -= scores.max(axis=1, keepdims=True)
         shares = np.exp(scores)
@@ -83,7 +85,7 @@ def by_gradients(train: Rows, test: Rows, epsilon: float | None, rng: np.random.
         errors = shares - truth
         long = lengths * np.linalg.norm(errors, axis=1)
         errors *= np.minimum(1.0, CLIP / np.maximum(long, 1e-12))[:, None]
-        gradient = X.T @ errors + spread * rng.standard_normal(W.shape)
+        gradient = X.T @ errors + np.float32(spread) * rng.standard_normal(W.shape, dtype=np.float32)
         step = MOMENTUM * step + gradient / len(X)
         W = W - RATE * step
         mean = _KEPT * mean + (1 - _KEPT) * W
@@ -105,7 +107,8 @@ def compared(rows: Rows, draws: int) -> dict[str, list[float]]:
         for epsilon in (None, *EPSILONS):
             shown = "none" if epsilon is None else f"{epsilon:g}"
             found.setdefault(f"sums, epsilon {shown}", []).append(by_sums(train, test, epsilon, rng))
-            found.setdefault(f"gradients, epsilon {shown}", []).append(by_gradients(train, test, epsilon, rng))
+            tried = [by_gradients(train, test, epsilon, rng, steps) for steps in (STEPS if epsilon else STEPS[:1])]
+            found.setdefault(f"gradients, epsilon {shown}", []).append(max(tried))
         for name, arm in arms.items():
             found.setdefault(name, []).append(arm())
     return found
@@ -121,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="gold_news")
     parser.add_argument("--out", type=Path, default=record.OUT)
-    parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two draws")
     arguments = parser.parse_args()
     split = federation_data.read(arguments.data, arguments.out / "cache")

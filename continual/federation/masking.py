@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
 
-__all__ = ["ROOM", "FixedPoint", "Keys", "masked", "unmasked"]
+__all__ = ["ROOM", "FixedPoint", "Keys", "SecretNoise", "masked", "unmasked"]
 
 _WORD, _SIGN = 64, 2  # bits: of a number, and of them kept for the sign and for a sum of all
 _FINEST = 44  # bits behind the point: 6e-14
 _COARSEST = 36  # 1.5e-11
 ROOM = 4096.0  # of each site, for noise
+_DIGITS = 53  # bits of a uniform number
 _BLOCK = 1 << 20  # numbers at a time
 _INFO = b"perennial-federation-1"
 Floats = NDArray[np.float64]
@@ -79,13 +80,12 @@ class Keys:
         """What the other sites may see, as hexadecimal digits."""
         return str(self._key.public_key().public_bytes_raw().hex())
 
-    def noise(self, salt: bytes) -> np.random.Generator:
-        """Random numbers that nobody without the private key can tell, alike each time that this round asks."""
+    def noise(self, salt: bytes) -> "SecretNoise":
+        """Noise that nobody without the private key can tell, alike each time that this round asks."""
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-        seed = HKDF(SHA256(), 32, salt, _INFO + b" noise").derive(bytes.fromhex(self.private))
-        return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
+        return SecretNoise(HKDF(SHA256(), 32, salt, _INFO + b" noise").derive(bytes.fromhex(self.private)))
 
     def shared(self, public: str, salt: bytes, pair: bytes) -> bytes:
         """32 bytes that this site and the one of the public key have, and nobody else.
@@ -102,6 +102,26 @@ class Keys:
         except ValueError as error:
             raise DataError(f"the public key {public[:16]!r} of a site cannot be used ({error}); begin anew") from error
         return bytes(HKDF(SHA256(), 32, salt, _INFO + b" " + pair).derive(secret))
+
+
+class SecretNoise:
+    """Normal numbers out of a cipher's stream: whoever learns some of them can tell none of the others.
+
+    >>> SecretNoise(bytes(32)).standard_normal((2, 1)).shape
+    (2, 1)
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._encryptor = _cipher(key)
+
+    def standard_normal(self, size: tuple[int, ...]) -> Floats:
+        """The next ones."""
+        from scipy.special import ndtri
+
+        words = np.frombuffer(self._encryptor.update(bytes(8 * math.prod(size))), dtype="<u8")
+        uniform = ((words >> np.uint64(_WORD - _DIGITS)) + 0.5) * 2.0**-_DIGITS
+        normal: Floats = ndtri(uniform).reshape(size)
+        return normal
 
 
 def masked(words: Words, site: str, keys: Keys, others: Mapping[str, str], salt: bytes) -> Words:
@@ -139,14 +159,19 @@ def _shifted(words: Words, site: str, keys: Keys, others: Mapping[str, str], sal
 
 
 def _stream(key: bytes, length: int) -> Iterator[Words]:
-    """As many words of a key's stream (RFC 8439's cipher, its counter from 0), in blocks."""
-    from cryptography.hazmat.primitives.ciphers import Cipher
-    from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
-
-    encryptor = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
+    """As many words of a key's stream, in blocks."""
+    encryptor = _cipher(key)
     for start in range(0, length, _BLOCK):
         block = encryptor.update(bytes(8 * min(_BLOCK, length - start)))
         yield np.frombuffer(block, dtype="<u8")
+
+
+def _cipher(key: bytes) -> Any:
+    """RFC 8439's ChaCha20, its counter from 0: a key is used once."""
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+
+    return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 
 
 def _x25519() -> Any:

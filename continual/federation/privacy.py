@@ -6,6 +6,7 @@ of the exchange; it is not hardened against somebody who measures the rounding o
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import NamedSums, mirror_lower
 
-__all__ = ["Privacy", "delta_of", "epsilon_of", "longest_row", "noised", "outer_noise", "sound"]
+__all__ = ["Normal", "Privacy", "delta_of", "epsilon_of", "longest_row", "noised", "outer_noise", "sound"]
 
 _OUTER, _SUMS, _COUNTS = 0.5, 0.45, 0.05  # shares of the budget: means matter nearly as much as the scatter
 _LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4
@@ -64,6 +65,14 @@ class Privacy:
         return high
 
 
+class Normal(Protocol):
+    """Where noise comes from."""
+
+    def standard_normal(self, size: tuple[int, ...], /) -> Floats:
+        """The next numbers."""
+        ...
+
+
 def delta_of(epsilon: float, mu: float) -> float:
     """The delta at which Gaussian noise of 1 / mu times the change keeps epsilon.
 
@@ -104,7 +113,7 @@ def longest_row(sums: AnchoredSums) -> float:
     return math.sqrt(square)
 
 
-def noised(named: NamedSums, longest: float, multiplier: float, rng: np.random.Generator) -> NamedSums:
+def noised(named: NamedSums, longest: float, multiplier: float, rng: Normal) -> NamedSums:
     """A copy of sums by class with noise, so that a row more or less is hidden as `multiplier` promises.
 
     A row changes the count of its class by 1, its sum by at most `longest`, and the outer products, of which those off
@@ -114,7 +123,7 @@ def noised(named: NamedSums, longest: float, multiplier: float, rng: np.random.G
         named: "counts", "sums" and "outer", and no more: everything that is given away needs noise of its own.
         longest: see `longest_row`.
         multiplier: see `Privacy`.
-        rng: nobody else can know its seed.
+        rng: which nobody else can foretell; see `SecretNoise`.
     """
     copy = named.copy()
     arrays = copy.arrays

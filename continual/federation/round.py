@@ -24,7 +24,7 @@ from perennial.continual.errors import DataError, NotFound, Refused
 from perennial.continual.federation.announcement import Announcement, SiteList
 from perennial.continual.federation.masking import ROOM, FixedPoint, Keys, masked, unmasked
 from perennial.continual.federation.others import Others, Shared
-from perennial.continual.federation.privacy import Privacy, longest_row, noised, outer_noise, sound
+from perennial.continual.federation.privacy import Normal, Privacy, longest_row, noised, outer_noise, sound
 from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
@@ -334,7 +334,7 @@ class Round:
         sums: AnchoredSums,
         said: Mapping[str, Announcement],
         privacy: Privacy | None,
-        rng: np.random.Generator,
+        rng: Normal,
     ) -> NDArray[np.float64]:
         layout = self._layout(sums, said)
         sent = NamedSums(layout)

@@ -228,6 +228,19 @@ def test_noise_that_is_sent_again_is_the_same(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_secret_noise_is_normal_and_alike_for_a_round_alone() -> None:
+    keys = Keys.made()
+    first, second = (keys.noise(b"round").standard_normal((300, 300)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert abs(first.mean()) < 5 / 300
+    assert first.std() == pytest.approx(1.0, abs=0.02)
+    assert [float((np.abs(first) < bound).mean()) for bound in (1, 2, 3)] == pytest.approx(
+        [0.683, 0.954, 0.997], abs=0.01
+    )
+    for other in (keys.noise(b"another"), Keys.made().noise(b"round")):
+        assert np.corrcoef(first.ravel(), other.standard_normal((300, 300)).ravel())[0, 1] == pytest.approx(0, abs=0.02)
+
+
 def test_sums_are_not_sent_with_less_noise_than_was_announced(tmp_path: Path) -> None:
     sites = _round(tmp_path / "round", "north")
     (tmp_path / "round" / "north.sums.safetensors").unlink()
