@@ -105,13 +105,17 @@ def compared(rows: Rows, draws: int) -> dict[str, list[float]]:
             "ridge, defaults": lambda test=test, train=train: by_default(train, test),  # type: ignore[misc]
         }
         for epsilon in (None, *EPSILONS):
-            shown = "none" if epsilon is None else f"{epsilon:g}"
-            found.setdefault(f"sums, epsilon {shown}", []).append(by_sums(train, test, epsilon, rng))
+            found.setdefault(f"sums, epsilon {_shown(epsilon)}", []).append(by_sums(train, test, epsilon, rng))
+        for epsilon in (None, *EPSILONS):
             tried = [by_gradients(train, test, epsilon, rng, steps) for steps in (STEPS if epsilon else STEPS[:1])]
-            found.setdefault(f"gradients, epsilon {shown}", []).append(max(tried))
+            found.setdefault(f"gradients, epsilon {_shown(epsilon)}", []).append(max(tried))
         for name, arm in arms.items():
             found.setdefault(name, []).append(arm())
     return found
+
+
+def _shown(epsilon: float | None) -> str:
+    return "none" if epsilon is None else f"{epsilon:g}"
 
 
 def _frequent(train: Rows, test: Rows) -> float:

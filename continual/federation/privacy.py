@@ -19,10 +19,10 @@ from perennial.continual.learning.sums import NamedSums, mirror_lower
 
 __all__ = ["Normal", "Privacy", "delta_of", "epsilon_of", "longest_row", "noised", "outer_noise", "sound"]
 
-_OUTER, _SUMS, _COUNTS = 0.5, 0.45, 0.05  # shares of the budget: means matter nearly as much as the scatter
+_OUTER, _SUMS, _COUNTS = 0.5, 0.49, 0.01  # shares of the budget: means matter as much as the scatter, counts little
 _LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4
 _STEPS = 200  # of a bisection
-_FLOOR = 0.4  # of the noise's own spread: what directions weigh of which the sums say nothing
+_FLOOR = 0.3  # of the noise's own spread: what every direction weighs beside what the sums say of it
 _SQUARE = 2.0  # of a row of cosines sqrt(2 / D) cos(..): no row is longer, most have length 1
 _ROUNDING = 1e-6
 Floats = NDArray[np.float64]
@@ -163,11 +163,25 @@ def sound(named: NamedSums, spread: float) -> NamedSums:
         own = sums[:, part * size : (part + 1) * size]
         between = (own / counts[:, None]).T @ own
         values, vectors = np.linalg.eigh(square - between)
-        values = np.maximum(values, 0.0) + _FLOOR * spread * math.sqrt(size)
+        values = _without_noise(values, spread) + _FLOOR * spread * math.sqrt(size)
         square[:] = (vectors * values) @ vectors.T + between
         mirror_lower(square)
     named.arrays["counts"][:] = counts
     return named
+
+
+def _without_noise(values: Floats, spread: float) -> Floats:
+    """The scatter along each eigenvector, as far as it stands out of the noise; the others share what is left.
+
+    Noise alone has eigenvalues up to 2 spread sqrt(n), and lifts greater ones.
+    Source: Benaych-Georges and Nadakuditi 2011, "The eigenvalues and eigenvectors of finite, low rank perturbations".
+    """
+    edge = 2.0 * spread * math.sqrt(len(values))
+    clear = values > edge
+    found = np.where(clear, (values + np.sqrt(np.maximum(values**2 - edge**2, 0.0))) / 2.0, 0.0)
+    left = max(0.0, float(values.sum() - found.sum())) / max(1, int((~clear).sum()))
+    whole: Floats = np.maximum(found, left)
+    return whole
 
 
 def _longest_square(features: FourierFeatures) -> float:
