@@ -4,14 +4,17 @@
 
 Each finished part is kept in `benchmarks/out/opinion-parts`: a run that was cut off goes on where it was.
 
-Sentiment by the product's own training: a stream of headlines whose labels come a day late, beside a frozen twin, and
-tweets beside TF-IDF and a fine-tuned network. Events: see `benchmarks.opinion_events`.
+Sentiment by the product's own training: a stream of headlines whose labels come a day late, and tweets beside TF-IDF
+and a fine-tuned network. The stream is answered by versions that are learnt by the recipe's own settings: its first
+learner, then its learner. Beside them stand the first version, frozen, and the closed form updated as often. Events:
+see `benchmarks.opinion_events`.
 """
 
 import argparse
 import csv
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -37,13 +40,20 @@ from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.preparation import clean, deduplicate, split_of
 from perennial.continual.records import Example, Split
+from perennial.ops.recipes import recipe_named
+from perennial.ops.settings import LearningSettings, ModelSettings
 
 __all__ = ["main"]
 
 _OLD_UNTIL = date(2015, 9, 1)
 _FOLDERS = ("gold_news", "twitter_fin", "stocknet")
 _OF_TWEETS = {"epochs": 1, "head": "fused"}
-_SOURCES = ("perennial/continual/events/*.py", "perennial/continual/learning/*.py", "benchmarks/opinion*.py")
+_SOURCES = (
+    "perennial/continual/events/*.py",
+    "perennial/continual/learning/*.py",
+    "perennial/ops/recipes/opinion.py",
+    "benchmarks/opinion*.py",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dated = _dated(file)
         lots = run.part("stream", file, lambda: _lots(dated, run.bench))
         if not options.no_network:
-            tuned = run.part("tuned-stream", file, lambda: _tuned_lots(dated, run.bench))
-            lots = [{**lot, "fused": other} for lot, other in zip(lots, tuned, strict=True)]
+            updated = run.part("updated-stream", file, lambda: _updated_lots(dated, run.bench))
+            lots = [{"updated": other, **lot} for lot, other in zip(lots, updated, strict=True)]
         results["stream"] = _stream(lots, results["recipes"])
     if "stocknet" in folders:
         file = folders["stocknet"] / "tweets_2015.csv"
@@ -146,33 +156,35 @@ def _steps(dated: Sequence[tuple[date, Example]]) -> Iterator[tuple[list[Example
 
 
 def _lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[dict[str, list[bool]]]:
-    """Which answers were right, by the learner that goes on, its first version, and words fitted anew."""
+    """Which answers were right, by the closed form that goes on, its first version, and words fitted anew."""
     lots = []
     with TemporaryDirectory() as work:
         before: Path | None = None
         first: Path | None = None
         for learnt, asked in _steps(dated):
             texts = [example.text for example in asked]
-            updated, before = bench.closed_form(LearnerName.AUTO, learnt, texts, Path(work), before)
+            closed, before = bench.closed_form(LearnerName.AUTO, learnt, texts, Path(work), before)
             first = first or before
             frozen = answer(first, texts, cache=bench.cache)
-            arms = {"updated": updated, "frozen": frozen, "tfidf_updated": tfidf(learnt, texts, machine=True)}
+            arms = {"closed_form": closed, "frozen": frozen, "tfidf_updated": tfidf(learnt, texts, machine=True)}
             lots.append({arm: _right(labels, scores, asked) for arm, (labels, scores) in arms.items()})
             _say(len(learnt), lots[-1])
     return lots
 
 
-def _tuned_lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[list[bool]]:
-    """The same for the network that is tuned on from version to version, older rows replayed, with words beside it."""
+def _updated_lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[list[bool]]:
+    """The same for the versions that the recipe's settings make, each going on from the one before."""
+    section = recipe_named("opinion").models[0].section("opinion")
+    learning = ModelSettings.model_validate(tomllib.loads(section)["models"]["opinion"]).learning
     lots = []
     with TemporaryDirectory() as work:
-        tuned: Path | None = None
+        before: Path | None = None
         taught: list[Example] = []
         for learnt, asked in _steps(dated):
-            tuned = _tuned_on(tuned, taught, learnt[len(taught) :], bench, Path(work))
-            labels, scores = answer(tuned, [example.text for example in asked], cache=Path(work) / "cache")
+            before = _version(learning, before, taught, learnt[len(taught) :], bench, Path(work))
+            labels, scores = answer(before, [example.text for example in asked], cache=Path(work) / "cache")
             lots.append(_right(labels, scores, asked))
-            _say(len(learnt), {"fused": lots[-1]})
+            _say(len(learnt), {"updated": lots[-1]})
             taught = learnt
     return lots
 
@@ -192,14 +204,15 @@ def _stream(lots: Sequence[Mapping[str, Sequence[bool]]], recipes: list[dict[str
     rng = np.random.default_rng(0)
     means = {arm: mean_interval(values, rng) for arm, values in right.items()}
     name = "opinion: gold_news stream, labels a day late"
-    for arm, called in (("updated", name), ("fused", f"{name}, tuned and words")):
+    for arm, called in (("updated", name), ("closed_form", f"{name}, closed form")):
         if arm in means:
             mean = means[arm]
             others = {other: 100 * means[other].mean for other in means if other != arm}
             recipes.append(
                 record.recipe(called, "accuracy", 100 * mean.mean, [100 * mean.low, 100 * mean.high], others)
             )
-    ahead = paired_bootstrap(right["updated"], right["frozen"], rng)
+    best = "updated" if "updated" in right else "closed_form"
+    ahead = paired_bootstrap(right[best], right["frozen"], rng)
     return {
         "rows": len(right["updated"]),
         "lots": [{arm: 100 * float(np.mean(values)) for arm, values in lot.items()} for lot in lots],
@@ -208,27 +221,34 @@ def _stream(lots: Sequence[Mapping[str, Sequence[bool]]], recipes: list[dict[str
     }
 
 
-def _tuned_on(
-    before: Path | None, taught: Sequence[Example], fresh: Sequence[Example], bench: Bench, work: Path
+def _version(
+    settings: LearningSettings,
+    before: Path | None,
+    taught: Sequence[Example],
+    fresh: Sequence[Example],
+    bench: Bench,
+    work: Path,
 ) -> Path:
-    """The version after `before`, which was taught the older rows: what docs/learning.md recommends for headlines."""
-    out = work / f"fused-{len(taught) + len(fresh)}"
+    """The version after `before`, which was taught the older rows, as the loop makes it by these settings."""
+    learning = settings.of_first_version() if before is None else settings
+    out = work / f"version-{len(taught) + len(fresh)}"
     for name, rows, split in (
         ("fresh", fresh, Split.TRAIN),
-        ("replay", taught, Split.TRAIN),
+        ("replay", taught[-learning.replay_rows :], Split.TRAIN),
         ("held", (*taught, *fresh), Split.HOLDOUT),
     ):
-        write_rows(work / f"fused-{name}.jsonl", [row for row in rows if split_of(row.text) is split])
+        write_rows(work / f"version-{name}.jsonl", [row for row in rows if split_of(row.text) is split])
+    tuned = before is not None and (before / ENCODER_INSIDE).is_dir()
     spec = JobSpec(
-        learner=LearnerName.FINETUNE,
-        examples=work / "fused-fresh.jsonl",
-        replay=work / "fused-replay.jsonl",
-        holdout=work / "fused-held.jsonl",
+        learner=learning.learner,
+        examples=work / "version-fresh.jsonl",
+        replay=work / "version-replay.jsonl",
+        holdout=work / "version-held.jsonl",
         previous=before,
-        encoder=bench.encoder if before is None else str(before / ENCODER_INSIDE),
+        encoder=str(before / ENCODER_INSIDE) if before is not None and tuned else bench.encoder,
         out=out,
-        max_length=128,
-        params={"head": "fused", "learning_rate": 1e-4},
+        max_length=learning.max_length,
+        params=dict(learning.params),
     )
     train_model(spec, Context())
     return out

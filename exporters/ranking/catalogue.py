@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perennial.continual.learning.ranking import Blend, Bounds, Event, Exploration, Item, ItemTexts, Placed
+from perennial.continual.learning.ranking import (
+    Blend,
+    Bounds,
+    Event,
+    Exploration,
+    Item,
+    ItemRule,
+    ItemTexts,
+    Placed,
+    RuleText,
+)
 from perennial.continual.learning.ranking.item_texts import words_of
 from perennial.continual.learning.ranking.recommender import FAINT_POPULARITY, recent
 from perennial.continual.learning.ranking.slots import fill, most_liked
@@ -106,7 +116,7 @@ class Catalogue:
         hidden[self._places((*asked.known.hidden, *asked.withheld))] = True
         for rule in asked.known.rules:
             if rule.concerns(asked.segment):
-                hidden |= self._with_words(rule.words)
+                hidden |= self._left_out_by(rule)
         if asked.language:
             hidden |= self._foreign_to.get(asked.language, self._foreign_to[""])
         if asked.at is not None and self._times is not None:
@@ -114,16 +124,20 @@ class Catalogue:
             hidden |= (begins > asked.at.timestamp()) | (ends <= asked.at.timestamp())
         return hidden
 
-    def _with_words(self, words: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Which items have one of these words (items,)."""
-        if words not in self._had:
-            wanted = set(words)
-            self._had[words] = np.array([not wanted.isdisjoint(words_of(item.text)) for item in self.items], dtype=bool)
-        return self._had[words]
+    def _left_out_by(self, rule: ItemRule) -> NDArray[np.bool_]:
+        """Which items a rule is about (items,)."""
+        if rule.words not in self._found:
+            self._found[rule.words] = np.array([rule.leaves_out(text) for text in self._read], dtype=bool)
+        return self._found[rule.words]
 
     @cached_property
-    def _had(self) -> dict[tuple[str, ...], NDArray[np.bool_]]:
-        """What `_with_words` has found so far: rules are few, and stand for long."""
+    def _read(self) -> tuple[RuleText, ...]:
+        """The texts as rules read them; nobody needs them where there are no rules."""
+        return tuple(RuleText(item.text) for item in self.items)
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, ...], NDArray[np.bool_]]:
+        """What `_left_out_by` has found so far: rules are few, and stand for long."""
         return {}
 
     def _places(self, names: Collection[str]) -> list[int]:

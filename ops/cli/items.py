@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from perennial.ops.cli.actor import actor
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table
 from perennial.ops.cli.file_options import (
     KINDS,
@@ -63,7 +64,7 @@ def add(
 
     items = read_item_file(file, reading=file_reading(column, encoding, delimiter, sheet))
     with model_session(config, model) as (parts, model):
-        print_json(add_items(parts.workspace, model, items, dry_run=dry_run))
+        print_json(add_items(parts.ledger, parts.workspace, model, items, actor=actor(), dry_run=dry_run))
 
 
 @_app.command()
@@ -78,7 +79,11 @@ def withdraw(
     from perennial.ops.commands.catalogue import withdraw_items
 
     with model_session(config, model) as (parts, model):
-        print_json(withdraw_items(parts.workspace, model, items, withdrawn=not undo, dry_run=dry_run))
+        print_json(
+            withdraw_items(
+                parts.ledger, parts.workspace, model, items, actor=actor(), withdrawn=not undo, dry_run=dry_run
+            )
+        )
 
 
 @_app.command()
@@ -100,7 +105,7 @@ def rule(
         raise ConfigurationError(f"rule {name!r}: give --without WORDS, or --remove alone")
     stated = None if remove else ItemRule.of(name, without, segment=segment)
     with model_session(config, model) as (parts, model):
-        print_json(change_rule(parts.workspace, model, name, stated, dry_run=dry_run))
+        print_json(change_rule(parts.ledger, parts.workspace, model, name, stated, actor=actor(), dry_run=dry_run))
 
 
 @_app.command()

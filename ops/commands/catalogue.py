@@ -1,19 +1,25 @@
-"""The catalogue of a ranking, changed as it stands: the next version has what came, and is without what went."""
+"""The catalogue of a ranking, changed as it stands: the next version has what came, and is without what went.
+
+Each change is in the audit log, with who made it and what stood before.
+"""
 
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from perennial.continual.errors import NotFound
-from perennial.continual.learning.ranking import Item, ItemRule, write_items
-from perennial.continual.learning.ranking.item_texts import words_of
+from perennial.continual.learning.ranking import Item, ItemRule, RuleText, write_items
 from perennial.continual.learning.ranking.trained import read_items
 from perennial.continual.preparation import shown
+from perennial.ops.ledger import Ledger
 from perennial.ops.store.user_events import UserEvents
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["CatalogueChange", "RuleChange", "add_items", "catalogue", "change_rule", "rules_of", "withdraw_items"]
+
+_TOLD = 20  # items that an entry of the audit log names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +53,9 @@ def catalogue(workspace: Workspace, model: str) -> tuple[Item, ...]:
     return read_items(path)
 
 
-def add_items(workspace: Workspace, model: str, items: Sequence[Item], *, dry_run: bool = False) -> CatalogueChange:
+def add_items(
+    ledger: Ledger, workspace: Workspace, model: str, items: Sequence[Item], *, actor: str, dry_run: bool = False
+) -> CatalogueChange:
     """Add items, and give those that are there what is said of them now; the others stay as they are.
 
     Raises:
@@ -59,16 +67,26 @@ def add_items(workspace: Workspace, model: str, items: Sequence[Item], *, dry_ru
         if not dry_run and after != before:
             write_items(workspace.items(model), tuple(after.values()))
     given = {item.name: item for item in items}
-    return CatalogueChange(
-        new=len(given.keys() - before.keys()),
-        changed=sum(name in before and before[name] != item for name, item in given.items()),
-        same=sum(before.get(name) == item for name, item in given.items()),
-        items=len(after),
+    new = [name for name in given if name not in before]
+    changed = [name for name, item in given.items() if name in before and before[name] != item]
+    change = CatalogueChange(
+        new=len(new), changed=len(changed), same=len(given) - len(new) - len(changed), items=len(after)
     )
+    if not dry_run and (new or changed):
+        told = {name: {"before": _of_item(before[name]), "after": _of_item(given[name])} for name in changed[:_TOLD]}
+        ledger.audit(actor, "items.added", model, {**asdict(change), "added": new[:_TOLD], "changes": told})
+    return change
 
 
 def withdraw_items(
-    workspace: Workspace, model: str, names: Sequence[str], *, withdrawn: bool = True, dry_run: bool = False
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    names: Sequence[str],
+    *,
+    actor: str,
+    withdrawn: bool = True,
+    dry_run: bool = False,
 ) -> CatalogueChange:
     """Take items out of every list from now on, or put them back; versions keep what they learnt of them.
 
@@ -84,11 +102,21 @@ def withdraw_items(
         changed = [name for name in wanted if (name in before) is not withdrawn]
         if not dry_run:
             users.withdraw(changed, withdrawn=withdrawn)
+    if changed and not dry_run:
+        what = "items.withdrawn" if withdrawn else "items.put_back"
+        ledger.audit(actor, what, model, {"items": changed[:_TOLD], "changed": len(changed)})
     return CatalogueChange(new=0, changed=len(changed), same=len(wanted) - len(changed), items=len(known))
 
 
 def change_rule(
-    workspace: Workspace, model: str, name: str, rule: ItemRule | None, *, dry_run: bool = False
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    name: str,
+    rule: ItemRule | None,
+    *,
+    actor: str,
+    dry_run: bool = False,
 ) -> RuleChange:
     """Let a rule hold for every list from now on, or the one of this name no more; nothing is retrained.
 
@@ -99,14 +127,14 @@ def change_rule(
     known = {each.name: each for each in rules_of(workspace, model)}
     if rule is None and name not in known:
         raise NotFound(f"{model} has no rule {shown(name)}; `perennial items rules` shows them")
-    meant = set((rule or known[name]).words)
+    meant = rule or known[name]
     if not dry_run:
         with UserEvents(workspace.user_events(model)) as users:
-            if rule is None:
-                users.drop_rule(name)
-            else:
-                users.state_rule(rule)
-    under = sum(not meant.isdisjoint(words_of(item.text)) for item in items)
+            before = users.drop_rule(name) if rule is None else users.state_rule(rule)
+        if before != rule:
+            detail = {"rule": name, "before": _of_rule(before), "after": _of_rule(rule)}
+            ledger.audit(actor, "items.rule_removed" if rule is None else "items.rule_stated", model, detail)
+    under = sum(meant.leaves_out(RuleText(item.text)) for item in items)
     return RuleChange(name=name, rule=rule, items=under)
 
 
@@ -131,3 +159,11 @@ def _alone(workspace: Workspace, model: str) -> Iterator[None]:
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _of_item(item: Item) -> dict[str, Any]:
+    return {name: value for name, value in asdict(item).items() if name != "name"}
+
+
+def _of_rule(rule: ItemRule | None) -> dict[str, Any] | None:
+    return None if rule is None else {"words": list(rule.words), "segment": rule.segment}

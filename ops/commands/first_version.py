@@ -88,7 +88,7 @@ def first_version_under_claim(
     """`first_version`, for whoever holds the claim."""
     check_unserved(ledger, workspace, model)
     register(ledger, workspace)
-    learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
+    learning, task = workspace.model(model).learning.of_first_version(), task_named(workspace.model(model).task)
     learner = learner_named(learning.learner)
     rows = learner.first_rows(examples)
     on_progress({"stage": "see what the rows are written in"})

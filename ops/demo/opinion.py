@@ -9,6 +9,7 @@ import numpy as np
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.tasks.opinion import Headline
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.analyst import Analyst
@@ -80,6 +81,8 @@ class _Desk(AroundLoop):
     @property
     def settings(self) -> Mapping[str, Any]:
         return {
+            # minutes of tuning a version are too long for a demonstration: all versions are of the first learner
+            "learning": {"learner": LearnerName.AUTO.value, "first_learner": None, "params": None},
             "policy": hasty_policy(at_least=self._news.learns_after, min_feedback=200),
             "events": self._news.watched,
             "feeds": {"wire": {"file": str(self._wire), "every_s": 1.0}},

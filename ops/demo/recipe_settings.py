@@ -41,7 +41,7 @@ def recipe_settings(out: Path, recipe: Recipe, *, seed: int, changed: Mapping[st
         out: the folder.
         recipe: its models get the recipe's settings, and `HASTE` over them.
         seed: of the workspace.
-        changed: by the model's name, what the demonstration sets over both.
+        changed: by the model's name, what the demonstration sets over both; None leaves a setting out.
     """
     grpc, http, metrics, api = free_ports()
     ports = {"triton": {"grpc_port": grpc, "http_port": http, "metrics_port": metrics}, "api": {"port": api}}
@@ -66,9 +66,12 @@ def hasty_policy(*, at_least: int, min_feedback: int) -> Mapping[str, Any]:
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of both; tables are merged, and of anything else the upper one counts."""
+    """The values of both; tables are merged, and of anything else the upper one counts, where None is no value."""
     merged = dict(below)
     for name, value in above.items():
+        if value is None:
+            merged.pop(name, None)
+            continue
         known = merged.get(name)
         both = isinstance(known, Mapping) and isinstance(value, Mapping) and "kind" not in value
         merged[name] = _over(known, value) if both else value  # type: ignore[arg-type]

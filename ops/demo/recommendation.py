@@ -84,7 +84,9 @@ class _Reading(AroundLoop):
         del number
         what, new = self._readers.change()
         if new:
-            add_items(self._loop.workspace, self._model, new)
+            workspace = self._loop.workspace
+            with Ledger.open(workspace.settings.ledger_address) as ledger:
+                add_items(ledger, workspace, self._model, new, actor="demo")
             self._new.update(item.name for item in new)
         return what
 

@@ -51,6 +51,8 @@ def learner_params(
     it has labelled rows.
     """
     learning = workspace.model(model).learning
+    if champion is None:
+        learning = learning.of_first_version()
     described = {row.label: row.text for row in ledger.descriptions(model)}
     if champion is not None and _is_adopted(workspace.bundle(model, champion.version)):
         described = {label: label for label in champion.labels} | described

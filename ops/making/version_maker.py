@@ -29,6 +29,7 @@ from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.settings import LearningSettings
 from perennial.ops.store.federation import Federation
 from perennial.ops.store.kept_items import kept_items
 from perennial.ops.store.workspace import Workspace
@@ -137,7 +138,7 @@ class VersionMaker:
             raise DataError(
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
-        learning, holdout = self._settings.learning, self.rows.holdout_rows(champion, [s.id for s in rows.fresh])
+        learning, holdout = self._learning(champion), self.rows.holdout_rows(champion, [s.id for s in rows.fresh])
         encoder = encoder or start.encoder
         embeds = learner_named(learning.learner).embeds
         if learning.reuse_logged_embeddings and embeds and encoder != AUTO_ENCODER:  # else the job chooses one
@@ -240,7 +241,7 @@ class VersionMaker:
             lineage=Lineage(
                 parent_version=parent,
                 cycle_id=None if cycle_id is None else str(cycle_id),
-                learner=self._settings.learning.learner,
+                learner=self._learning(champion).learner,
                 rows=len(rows.fresh),
                 replay_rows=len(rows.replay),
             ),
@@ -316,6 +317,9 @@ class VersionMaker:
         """Delete what the making of a version that nobody will publish left."""
         for left in (self.staged(version), self.folder(version)):
             shutil.rmtree(left, ignore_errors=True)
+
+    def _learning(self, champion: VersionRow | None) -> LearningSettings:
+        return self._settings.learning.of_first_version() if champion is None else self._settings.learning
 
     def _run(
         self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress, *arguments: str

@@ -8,6 +8,12 @@ _SETTINGS = """
 [models.{model}]
 task = "opinion"
 
+[models.{model}.learning]
+first_learner = "auto"   # serves in seconds
+learner = "finetune"     # later versions tune the network, with words beside it: minutes each
+replay_rows = 10_000     # rows that each of them learns again
+params = { head = "fused", learning_rate = 1e-4 }
+
 [models.{model}.events]
 false_alerts_per_day = 1.0   # by mere chance; the limit of an event is calibrated to it each day
 sources = 2                  # so many different ones make an event; copies of one headline are one

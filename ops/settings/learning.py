@@ -1,6 +1,6 @@
 """How a challenger is learnt and what it is compiled to."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -22,6 +22,11 @@ class LearningSettings(Section):
         False, description="keep a named encoder although its tokenizer does not know what the rows are written in"
     )
     learner: LearnerName = Field(DEFAULT_LEARNER, description="of the model's task, whose first one is the default")
+    first_learner: LearnerName | None = Field(
+        None,
+        description="of the first version, with that learner's own params: a fast one serves in seconds, where "
+        "`learner` takes minutes; without it the first version is of `learner` too",
+    )
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
     replay_rows: int = Field(770, ge=1)
@@ -39,6 +44,12 @@ class LearningSettings(Section):
     niceness: int = Field(10, ge=0, le=19, description="of a training; 19 leaves most to what serves")
     timeout_s: float = Field(3_600.0, gt=0)
     params: dict[str, Any] = Field(default_factory=dict, description="passed on to the learner")
+
+    def of_first_version(self) -> Self:
+        """The same for the version that no other comes before; params are of the learner that they were told for."""
+        if self.first_learner is None:
+            return self
+        return self.model_copy(update={"learner": self.first_learner, "params": {}})
 
 
 class EngineSettings(Section):

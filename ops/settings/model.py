@@ -56,11 +56,12 @@ class ModelSettings(Section):
         if "learner" not in self.learning.model_fields_set:
             learning = self.learning.model_copy(update={"learner": default_learner(self.task)})
             object.__setattr__(self, "learning", learning)  # the section is frozen once it is made
-        elif self.learning.learner not in LEARNERS_OF[self.task]:
-            known = ", ".join(LEARNERS_OF[self.task])
-            raise ValueError(
-                f"learner {self.learning.learner.value!r} makes no models of task {self.task!r}; use one of {known}"
-            )
+        known = LEARNERS_OF[self.task]
+        for learner in (self.learning.learner, self.learning.of_first_version().learner):
+            if learner not in known:
+                raise ValueError(
+                    f"learner {learner.value!r} makes no models of task {self.task!r}; use one of {', '.join(known)}"
+                )
         return self
 
 

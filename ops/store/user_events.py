@@ -91,7 +91,7 @@ class UserEvents:
             connection.executemany("INSERT INTO wanted VALUES (?, ?, ?)", [(user, *pair) for pair in wanted.items()])
 
     def withdraw(self, items: Iterable[str], *, withdrawn: bool = True) -> None:
-        """Show items to nobody from now on, or show them again."""
+        """Show items to nobody from now on, or show them again; one that is so already stays so."""
         rows = [(item,) for item in items]
         with self._file.writing() as connection:
             connection.execute(_WITHDRAWN)
@@ -108,18 +108,22 @@ class UserEvents:
         with self._file.reading() as connection:
             return _withdrawn(connection)
 
-    def state_rule(self, rule: ItemRule) -> None:
-        """Let a rule hold from now on, in place of one of the same name."""
+    def state_rule(self, rule: ItemRule) -> ItemRule | None:
+        """Let a rule hold from now on, in place of one of the same name, which is returned."""
         with self._file.writing() as connection:
             connection.execute(_RULE)
+            before = _rule_named(connection, rule.name)
             row = (rule.name, json.dumps(rule.words), rule.segment)
             connection.execute("INSERT OR REPLACE INTO rule VALUES (?, ?, ?)", row)
+        return before
 
-    def drop_rule(self, name: str) -> None:
-        """Let a rule hold no more."""
+    def drop_rule(self, name: str) -> ItemRule | None:
+        """Let a rule hold no more, and return it; None where there is none."""
         with self._file.writing() as connection:
             connection.execute(_RULE)
+            before = _rule_named(connection, name)
             connection.execute("DELETE FROM rule WHERE name = ?", (name,))
+        return before
 
     def rules(self) -> tuple[ItemRule, ...]:
         """Those that hold, by name.
@@ -177,6 +181,10 @@ def _profile(connection: sqlite3.Connection, user: str, before: datetime | None)
 def _withdrawn(connection: sqlite3.Connection) -> frozenset[str]:
     """Items that nobody is shown."""
     return frozenset(item for (item,) in _rows(connection, "SELECT item FROM withdrawn"))
+
+
+def _rule_named(connection: sqlite3.Connection, name: str) -> ItemRule | None:
+    return next((rule for rule in _rules(connection) if rule.name == name), None)
 
 
 def _rules(connection: sqlite3.Connection) -> tuple[ItemRule, ...]:

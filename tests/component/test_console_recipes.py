@@ -103,6 +103,8 @@ def test_a_ranking_shows_its_items_and_a_user_and_withdraws_an_item(client: http
         for act, gone in (("withdraw", {_NAME}), ("back", set())):
             assert _send(client, page, item=_NAME, act=act).status_code == 200
             assert users.withdrawn() == gone
+    told = [entry.action for entry in site.parts.ledger.audit_entries("films", limit=2)]
+    assert told == ["items.withdrawn", "items.put_back"]
     assert _send(client, page, item="nobody's", act="withdraw").status_code == 404
 
 

@@ -11,7 +11,7 @@ from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.neighbours import Neighbours
 from perennial.continual.learning.ranking.profile import Profile, profile_words
 from perennial.continual.learning.ranking.recommender import Ask, Blend, Following, Placed, Ranked, Recommender
-from perennial.continual.learning.ranking.rules import ItemRule
+from perennial.continual.learning.ranking.rules import ItemRule, RuleText
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
 from perennial.continual.learning.ranking.trained import TrainedRanking, read_items, write_items
 
@@ -33,6 +33,7 @@ __all__ = [
     "Profile",
     "Ranked",
     "Recommender",
+    "RuleText",
     "Signal",
     "Structure",
     "TrainedRanking",

@@ -12,19 +12,10 @@ from scipy import sparse
 
 from perennial.continual.learning.ranking.events import Item
 
-__all__ = ["ItemTexts", "spelt_words", "words_of"]
+__all__ = ["ItemTexts", "words_of"]
 
 _WORD = re.compile(r"\w+")
 _YEAR = re.compile(r"(1[89]|20)\d\d")
-
-
-def spelt_words(text: str) -> tuple[str, ...]:
-    """The words of a text as they stand in it.
-
-    >>> spelt_words("Brief Encounter (1945)")
-    ('brief', 'encounter', '1945')
-    """
-    return tuple(_WORD.findall(text.casefold()))
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -34,7 +25,7 @@ def words_of(text: str) -> tuple[str, ...]:
     ('brief', 'encounter', '1945', '1940s', 'drama', 'romance')
     """
     found: list[str] = []
-    for word in spelt_words(text):
+    for word in _WORD.findall(text.casefold()):
         found.append(word)
         if _YEAR.fullmatch(word):
             found.append(f"{word[:3]}0s")

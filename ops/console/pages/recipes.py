@@ -74,8 +74,7 @@ def _add_items(desk: Desk) -> None:
     @desk.form("/console/models/{model}/items", needs="operator")
     def withdraw(visit: Visit, model: str) -> Shown:
         item, back = visit.form.get("item", ""), visit.form.get("act", "") == "back"
-        withdraw_items(desk.workspace, model, [item], withdrawn=not back)
-        desk.ledger.audit(visit.acting, "item.back" if back else "item.withdrawn", model, {"item": item})
+        withdraw_items(desk.ledger, desk.workspace, model, [item], actor=visit.acting, withdrawn=not back)
         return Done(to=f"/console/models/{model}/items", told="changed")
 
 

@@ -12,7 +12,7 @@ from perennial.continual.errors import ConfigurationError, DataError, PerennialE
 from perennial.ops.cli.beginning import beginning_of
 from perennial.ops.cli.main import app
 from perennial.ops.recipes import RECIPES, FileRole, recipe_named
-from perennial.ops.settings import load_settings
+from perennial.ops.settings import ModelSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 _EVENTS = "user,item,at,signal\n" + "".join(
@@ -48,6 +48,17 @@ def test_a_recipe_has_settings_that_load_a_page_and_a_beginning(name: str, tmp_p
     }
     assert all(hasattr(beginning_of(model.task, model.beginning), "make") for model in recipe.models)
     assert all(model.files for model in recipe.models)
+
+
+def test_headlines_begin_with_the_fast_learner_and_go_on_with_the_tuned_one() -> None:
+    (model,) = recipe_named("opinion").models
+    learning = ModelSettings.model_validate(tomllib.loads(model.section("wire"))["models"]["wire"]).learning
+    first = learning.of_first_version()
+    assert (first.learner, first.params) == ("auto", {})
+    assert (learning.learner, learning.params["head"]) == ("finetune", "fused")
+    assert first.of_first_version() == first
+    with pytest.raises(ValueError, match=r"learner 'item_gram' makes no models of task 'opinion'"):
+        ModelSettings.model_validate({"task": "opinion", "learning": {"first_learner": "item_gram"}})
 
 
 def test_models_of_all_recipes_have_different_names() -> None:

@@ -158,6 +158,11 @@ def test_a_training_is_told_the_sentences_and_learns_the_first_row(config: Path)
         assert learner_params(ledger, slow, "intent") == {
             "head_settings": {"features": 9, "descriptions": {"trip": "A journey."}}
         }
+        fast_first = _with(workspace, first_learner="ridge", learner="finetune", params={"head": "fused"})
+        described = {"trip": "A journey."}
+        assert learner_params(ledger, fast_first, "intent") == {"descriptions": described}
+        later = learner_params(ledger, fast_first, "intent", champion)
+        assert later == {"head": "fused", "head_settings": {"descriptions": described}}
 
 
 def test_the_gate_asks_a_described_class_for_no_gain_but_lets_it_draw_nothing_away(config: Path) -> None:

@@ -50,12 +50,14 @@ def test_rules_of_the_shop_come_with_every_profile(tmp_path: Path) -> None:
     with UserEvents(tmp_path / "shop.db") as kept:
         kept.add([event("tea")])
         assert (kept.rules(), kept.profile("u7").rules) == ((), ()), "a file of an earlier release has no such table"
-        kept.state_rule(ItemRule.of("young", "Green tea", segment="children"))
+        first = ItemRule.of("young", "Green tea", segment="children")
+        assert kept.state_rule(first) is None
         kept.state_rule(ItemRule.of("none", "pot"))
-        kept.state_rule(ItemRule.of("young", "green", segment="children"))
+        assert kept.state_rule(ItemRule.of("young", "green", segment="children")) == first
         assert kept.rules() == kept.profile("u8").rules
         assert [(rule.name, rule.words) for rule in kept.rules()] == [("none", ("pot",)), ("young", ("green",))]
-        kept.drop_rule("none")
+        assert kept.drop_rule("none") == ItemRule.of("none", "pot")
+        assert kept.drop_rule("none") is None
         assert [rule.name for rule in kept.rules()] == ["young"]
 
 
