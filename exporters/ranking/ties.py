@@ -35,7 +35,7 @@ class ItemTies:
         """Those of a trained ranking: of its structure, its texts, and what came soon after what; about so many."""
         model = trained.recommender(sums)
         rows = len(model.items) * (2 if model.has_sequels else 1)
-        return cls(neighbours=Neighbours.of(model, max(_LEAST, cells // rows)), known=model.known)
+        return cls(neighbours=Neighbours.of(model, max(_LEAST, cells // rows), trained.index), known=model.known)
 
     @property
     def items(self) -> int:

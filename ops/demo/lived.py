@@ -35,7 +35,7 @@ class Pace:
     settle: int
     last: int
     clients: int = 2
-    patience_s: float = 300.0  # for a new version
+    patience_s: float = 900.0  # for a new version: a busy machine takes long
 
 
 class World(Protocol):

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 from perennial.continual.learning.ranking.recommender import Recommender
+from perennial.continual.learning.ranking.text_index import IndexSettings, TextIndex
 
 __all__ = ["Neighbours"]
 
-_ROWS = 256  # at a time: 256 x 100,000 x 4 bytes = 102 MB
+_CELLS = 25_600_000  # at a time: 102 MB
+Table = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +38,21 @@ class Neighbours:
             raise DataError(f"ties of shapes {shapes} are not of one catalogue; give one row an item of each")
 
     @classmethod
-    def of(cls, model: Recommender, most: int = 64) -> "Neighbours":
-        """The `most` strongest ties of every item of a model's catalogue."""
+    def of(cls, model: Recommender, most: int = 64, index: IndexSettings | None = None) -> "Neighbours":
+        """The `most` strongest ties of every item of a model's catalogue.
+
+        With an `index`, the ties of items outside the structure, which their texts alone make, are looked up in one.
+
+        Raises:
+            DependencyUnreachable, ExportFailed: as `TextIndex`.
+        """
         count = len(model.items)
-        tables = [_strongest(model.ties, count, most)]
+        if index is None or not index.on or count < index.from_items:
+            tables = [_strongest(model.ties, range(count), count, most)]
+        else:
+            tables = [_indexed(model, most, index)]
         if model.has_sequels:
-            tables.append(_strongest(model.sequels, count, most))
+            tables.append(_strongest(model.sequels, model.leading, count, most))
         places, values = (np.concatenate(parts) for parts in zip(*tables, strict=True))
         return cls(places=places, values=values, popular=model.popular)
 
@@ -58,18 +69,29 @@ class Neighbours:
 
 
 def _strongest(
-    ties_of: Callable[[Sequence[int]], NDArray[np.float32]], count: int, most: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The strongest ties of every item, the strongest first: where they lead, and their values."""
-    width = min(most, count)
+    ties_of: Callable[[Sequence[int]], NDArray[np.float32]], rows: Sequence[int], count: int, most: int
+) -> Table:
+    """The strongest ties of some items, the strongest first: where they lead, and their values; others have none."""
+    width, at_once = min(most, count), max(1, _CELLS // count)
     places, values = np.zeros((count, width), np.int32), np.zeros((count, width), np.float32)
-    for start in range(0, count, _ROWS):
-        rows = range(start, min(start + _ROWS, count))
-        ties = ties_of(rows)
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        ties = ties_of(some)
         strength = -np.abs(ties)
         strongest = np.argpartition(strength, width - 1, axis=1)[:, :width]
         order = np.argsort(np.take_along_axis(strength, strongest, axis=1), axis=1, kind="stable")
         strongest = np.take_along_axis(strongest, order, axis=1)
-        places[rows.start : rows.stop] = strongest
-        values[rows.start : rows.stop] = np.take_along_axis(ties, strongest, axis=1)
+        places[some] = strongest
+        values[some] = np.take_along_axis(ties, strongest, axis=1)
+    return places, values
+
+
+def _indexed(model: Recommender, most: int, index: IndexSettings) -> Table:
+    """The same, of items outside the structure by the index of texts."""
+    count = len(model.items)
+    places, values = _strongest(model.ties, model.structured, count, most)
+    others = np.setdiff1d(np.arange(count), model.structured)
+    if model.blend.text and len(others):
+        for some, cosines, where in TextIndex(model.texts, min(most, count), index).nearest(others):
+            places[some], values[some] = where, np.float32(model.blend.text) * cosines
     return places, values

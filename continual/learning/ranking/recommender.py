@@ -187,6 +187,17 @@ class Recommender:
         """Whether what followed what counts in its scores."""
         return self._follows is not None and self.blend.sequel > 0
 
+    @property
+    def structured(self) -> list[int]:
+        """Where the items stand that the structure has; of others their texts alone tell."""
+        return sorted(self._columns.tolist())
+
+    @property
+    def leading(self) -> list[int]:
+        """Where the items stand that something may have followed."""
+        known = () if self._follows is None else self._follows.places
+        return sorted(self._place[name] for name in known if name in self._place)
+
     def sequels(self, places: Sequence[int]) -> NDArray[np.float32]:
         """What liking each of these items adds to the score of what others liked after it (places, items)."""
         found = np.zeros((len(places), len(self.items)), dtype=np.float32)

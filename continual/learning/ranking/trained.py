@@ -14,6 +14,7 @@ from perennial.continual.learning.ranking.events import Item
 from perennial.continual.learning.ranking.gram import ItemGram, Structure
 from perennial.continual.learning.ranking.recommender import Blend, Recommender
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
+from perennial.continual.learning.ranking.text_index import IndexSettings
 from perennial.continual.learning.sums import SumsFile
 from perennial.continual.learning.trained import STATISTICS_FILE
 
@@ -34,6 +35,7 @@ class TrainedRanking:
     blend: Blend = field(default_factory=Blend)
     bounds: Bounds = field(default_factory=Bounds)
     exploration: Exploration = field(default_factory=Exploration)
+    index: IndexSettings = field(default_factory=IndexSettings)
 
     def __post_init__(self) -> None:
         known = {item.name for item in self.items}
@@ -53,7 +55,7 @@ class TrainedRanking:
             about={"names": list(self.structure.names)},
         ).write(folder / STRUCTURE_FILE)
         sums.save(folder / STATISTICS_FILE)
-        document = {name: asdict(getattr(self, name)) for name in ("blend", "bounds", "exploration")}
+        document = {name: asdict(getattr(self, name)) for name in ("blend", "bounds", "exploration", "index")}
         write_atomically(folder / BLEND_FILE, json.dumps(document, indent=2) + "\n")
         self.card.write(folder)
 
@@ -69,10 +71,11 @@ class TrainedRanking:
         kept.check_format(folder / STRUCTURE_FILE, _STRUCTURE)
         blend, bounds, exploration = read_blend(folder)
         try:
+            index = IndexSettings(**json.loads((folder / BLEND_FILE).read_bytes()).get("index", {}))
             structure = Structure(
                 names=tuple(kept.about["names"]), support=kept.tensors["support"], weights=kept.tensors["weights"]
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigurationError) as error:
             raise DataError(f"{folder / STRUCTURE_FILE} holds no structure ({error!r}); run the job again") from error
         return cls(
             card=card,
@@ -81,6 +84,7 @@ class TrainedRanking:
             blend=blend,
             bounds=bounds,
             exploration=exploration,
+            index=index,
         )
 
     @staticmethod

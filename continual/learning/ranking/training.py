@@ -17,6 +17,7 @@ from perennial.continual.learning.ranking.impressions import events_of
 from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.recommender import Blend
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
+from perennial.continual.learning.ranking.text_index import IndexSettings
 from perennial.continual.learning.ranking.trained import TrainedRanking, read_items
 from perennial.continual.learning.rows import read_task_rows
 from perennial.continual.learning.spec import JobSpec
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingSettings:
-    """`[models.NAME.learning.params]` of a ranking; the tables `blend`, `bounds` and `exploration` have its fields.
+    """`[models.NAME.learning.params]` of a ranking; the tables have the fields of their classes.
 
     >>> RankingSettings.of({"ridge": 50, "exploration": {"share": 0.1}}).exploration.share
     0.1
@@ -43,6 +44,7 @@ class RankingSettings:
     blend: Blend = field(default_factory=Blend)
     bounds: Bounds = field(default_factory=Bounds)
     exploration: Exploration = field(default_factory=Exploration)
+    index: IndexSettings = field(default_factory=IndexSettings)
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "RankingSettings":
@@ -52,7 +54,7 @@ class RankingSettings:
             ConfigurationError: a name is unknown, or a value is of the wrong kind or out of range.
         """
         _check_known(params, cls, "a ranking")
-        tables = {"blend": Blend, "bounds": Bounds, "exploration": Exploration}
+        tables = {"blend": Blend, "bounds": Bounds, "exploration": Exploration, "index": IndexSettings}
         try:
             made = {name: _table(tables[name], name, params[name]) for name in tables.keys() & params.keys()}
             settings = cls(**dict(params) | made)
@@ -101,6 +103,7 @@ def train_ranking(spec: JobSpec, context: Context) -> ModelCard:
         blend=settings.blend,
         bounds=settings.bounds,
         exploration=settings.exploration,
+        index=settings.index,
     )
     figures = measure_held_out(trained.recommender(sums), sums, read["holdout"], on_progress=context.stage("prove"))
     trained = replace(trained, card=replace(trained.card, metrics=_metrics(figures)))
