@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.kept_parts import KeptParts
+from benchmarks.ranking import recipes_of
 from benchmarks.ranking_arms import ARMS, Ranks, erasure, live_ranks
 from benchmarks.ranking_stream import Ratings, Stream, gains, rank_of, scored_places
 from tests.unit.learning.ranking.town import catalogue, events
@@ -44,6 +45,23 @@ def test_orders_differ_only_among_events_of_one_time(ratings: Ratings) -> None:
     assert all(
         sum(event.user == one.events[place].user for event in one.events[:place]) >= 5 for place in scored_places(one)
     )
+
+
+def test_headlines_tell_each_figure_beside_the_best_of_the_others() -> None:
+    figures = ("ndcg", "hit_rate", "ndcg_cold")
+    known = {
+        "Perennial": dict(zip(figures, (0.07, 0.1, 0.05), strict=True)),
+        "popularity": dict(zip(figures, (0.03, 0.2, 0.0), strict=True)),
+        "EASE": dict(zip(figures, (0.05, 0.1, 0.01), strict=True)),
+    }
+    intervals = {f"{figure}_interval": [0.0, 1.0] for figure in figures} | {"ours_ahead_interval": [0.01, 0.03]}
+    rows = recipes_of([{"arm": name, **told, **intervals} for name, told in known.items()])
+    assert [(row["metric"], row["value"], row["baseline"]["name"]) for row in rows] == [
+        ("NDCG@10", 0.07, "EASE"),
+        ("HR@10", 0.1, "popularity"),
+        ("NDCG@10", 0.05, "EASE"),
+    ]
+    assert rows[0]["baseline"]["ahead_interval"] == [0.01, 0.03]
 
 
 def test_a_finished_order_is_made_once_and_read_back_as_it_was(ratings: Ratings, tmp_path: Path) -> None:
