@@ -92,6 +92,6 @@ def _indexed(model: Recommender, most: int, index: IndexSettings) -> Table:
     places, values = _strongest(model.ties, model.structured, count, most)
     others = np.setdiff1d(np.arange(count), model.structured)
     if model.blend.text and len(others):
-        for some, cosines, where in TextIndex(model.texts, min(most, count), index).nearest(others):
+        for some, cosines, where in TextIndex(model.texts, min(most, count), index).nearest(others.tolist()):
             places[some], values[some] = where, np.float32(model.blend.text) * cosines
     return places, values

@@ -100,7 +100,7 @@ class TextIndex:
         exact = np.concatenate([self._tenth(part) for part in _parts(sample, 16)])
         top = min(_TOP, self._wanted)
         for self.share in _SHARES:
-            found = np.concatenate([values for _, values, _ in self.nearest(sample)])
+            found = np.concatenate([values for _, values, _ in self.nearest(sample.tolist())])
             hits = np.minimum((found >= exact[:, None] - _CLOSE).sum(axis=1), top)
             self.recall = float(np.where(exact > 0, hits / top, 1.0).mean())
             logger.info("ties.indexed", extra={"items": len(told), "share": self.share, "recall": self.recall})
