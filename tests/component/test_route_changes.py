@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.errors import DependencyUnreachable, Overtaken
 from perennial.continual.records import Route
-from perennial.continual.route import promoted, rolled_back
+from perennial.continual.route import ExpectedRoute, promoted, rolled_back
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import Settings
 from perennial.ops.store.route_changes import change_route, restore_route_file
@@ -200,3 +203,45 @@ def test_changes_and_settlings_by_many_end_in_one_route(town):
     assert town.file is not None
     assert town.file.epoch == 1 + 3 * 5
     assert town.ledger.verify_audit().intact
+
+
+def test_of_twenty_promotions_at_once_each_follows_another_and_one_version_is_champion(town: Town) -> None:
+    together, told = threading.Barrier(20), list[Route]()
+
+    def promote(number: int) -> None:
+        change = promoted(1 + number % 2, resident=2)
+        with Ledger.open(town.url) as ledger:
+            together.wait(60)
+            told.append(change_route(ledger, town.workspace, MODEL, change, actor=f"p{number}", reason="race").after)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(promote, range(20)))
+    entries = [entry for entry in town.ledger.audit_entries(MODEL) if entry.actor.startswith("p")]
+    after = [entry.detail["to"] for entry in entries]
+    assert [entry.detail["from"] for entry in entries[1:]] == after[:-1]
+    assert [each["epoch"] for each in after] == list(range(2, 2 + len(after))), "one order, and nobody is passed over"
+    champions = [FIRST.champion, *(each["champion"] for each in after)]
+    assert all(one != other for one, other in pairwise(champions)), "what changes nothing is no change"
+    assert town.file == town.ledger.route(MODEL) == max(told, key=lambda route: route.epoch)
+    assert len(told) == 20
+    assert town.ledger.verify_audit().intact
+
+
+def test_of_twenty_that_have_seen_the_same_champion_one_promotes(town: Town) -> None:
+    together, won = threading.Barrier(20), list[int]()
+    seen = ExpectedRoute(champion=FIRST.champion)
+
+    def promote(number: int) -> None:
+        with Ledger.open(town.url) as ledger:
+            together.wait(60)
+            with suppress(Overtaken):
+                change = seen.only(promoted(1, resident=2))
+                change_route(ledger, town.workspace, MODEL, change, actor=f"p{number}", reason="race")
+                won.append(number)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(promote, range(20)))
+    assert len(won) == 1
+    assert town.file == town.ledger.route(MODEL)
+    assert town.file is not None
+    assert (town.file.champion, town.file.epoch) == (1, 2)
