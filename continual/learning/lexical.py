@@ -25,10 +25,12 @@ _WORD_OR_SIGN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
 _PRIME = np.uint64(0x100000001B3)
 _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
-_PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
+_PER_PLACE = np.uint64(0x9E3779B97F4A7C15)
 _PER_SKETCH = 0xD1B54A32D192ED03
 _BLOCK = 512  # texts at a time
 _FEW = 16  # of those that are answered: so many features stay in a processor's cache
+_ALONE = 2  # texts of which a seventh of the columns hold something: only their weights are read
+_WORDS_KEPT, _LONGEST_KEPT = 8_192, 24  # of the words seen last, and the characters of one
 Grams = tuple[NDArray[np.intp], NDArray[np.uint64]]  # the text and the hash of each
 WEIGHT, OF_WORDS, KNOWN, LINK = "lexical", "lexical_of_words", "lexical_known", "link"  # tensors of a head's file
 _PROBES = (
@@ -38,6 +40,7 @@ _PROBES = (
     "هل البطاقة مفقودة؟ हिन्दी में मदद ความช่วยเหลือ",
     "🙂👍🏽 ok ok cafe\u0301",
 )
+_NOTHING = 1e-20  # of a squared length: what cancels out, but for rounding
 _STRAY = 1e-4  # of the largest known score: so far float32 may differ from float64
 
 
@@ -96,38 +99,42 @@ class LexicalFeatures:
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Features of texts, (texts, size), one sketch after the other."""
+        if 0 < len(texts) <= _BLOCK:
+            return self._block(texts)
         X = np.zeros((len(texts), self.size))
         for start in range(0, len(texts), _BLOCK):
-            X[start : start + _BLOCK] = self._block([_folded(text) for text in texts[start : start + _BLOCK]])
+            X[start : start + _BLOCK] = self._block(texts[start : start + _BLOCK])
         return X
 
     def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        cells, values = self.entries(texts)
+        X = np.bincount(cells, weights=values, minlength=len(texts) * self.size)
+        return X.astype(np.float64, copy=False).reshape(len(texts), self.size)  # of no weights it makes ints
+
+    def entries(self, texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """What is added to which cell of the features of texts, whose rows stand one behind the other."""
         columns, of_words = self.size // self.sketches, self.of_words // self.sketches
-        if not of_words:
-            kinds = [_Counted.of([_letters(texts), *_words(texts, _WORD)], len(texts))]
-            places = [slice(0, columns)]
+        texts = [_folded(text) for text in texts]
+        if of_words:
+            parts = [(0, of_words, _words(texts, _WORD_OR_SIGN)), (of_words, columns, [_LETTERS_OF(texts)])]
         else:
-            kinds = [
-                _Counted.of(_words(texts, _WORD_OR_SIGN), len(texts)),
-                _Counted.of([_letters(texts)], len(texts)),
-            ]
-            places = [slice(0, of_words), slice(of_words, columns)]
-        hashed = [kind.hashed(part, columns, self.sketches) for kind, part in zip(kinds, places, strict=True)]
-        cells = np.bincount(
-            np.concatenate([cells for cells, _ in hashed]),
-            weights=np.concatenate([values for _, values in hashed]),
-            minlength=len(texts) * self.size,
-        )
-        X: NDArray[np.float64] = cells.astype(np.float64, copy=False)  # of no weights it makes ints
-        sketches = X.reshape(len(texts), self.sketches, columns)
-        present = sum(kind.present.astype(np.float64) for kind in kinds)  # a text of signs alone has no words
-        shared = np.sqrt(np.maximum(present, 1.0))[:, None, None]
-        for part in places:
-            lengths = np.linalg.norm(sketches[:, :, part], axis=2, keepdims=True)
-            sketches[:, :, part] /= np.where(lengths > 0, lengths, 1.0)
-        sketches /= shared
-        sketches /= np.sqrt(self.sketches)
-        return X.reshape(len(texts), self.size)
+            parts = [(0, columns, [_LETTERS_OF(texts), *_words(texts, _WORD)])]
+        runs = _Counted.of([grams for *_, grams in parts])
+        starts, ends = (np.array(edges, dtype=np.uint64) for edges in zip(*((a, b) for a, b, _ in parts), strict=True))
+        kind = runs.places % len(parts)
+        salts = np.array([sketch * _PER_SKETCH % 2**64 for sketch in range(1, self.sketches)], dtype=np.uint64)
+        hashes = np.concatenate([runs.hashes[None], _mixed(runs.hashes + salts[:, None])])  # (sketches, runs)
+        values = np.where(hashes >> np.uint64(63), runs.values, -runs.values).ravel()
+        within = hashes % (ends - starts)[kind] + starts[kind]
+        sketches = np.arange(self.sketches)[:, None]
+        cells = ((runs.places // len(parts) * self.sketches + sketches) * columns + within.astype(np.intp)).ravel()
+        groups = (runs.places * self.sketches + sketches).ravel()  # a text's words in a sketch, or its letters
+        sums = np.bincount(cells, weights=values, minlength=len(texts) * self.size)
+        lengths = np.bincount(groups, weights=values * sums[cells], minlength=len(texts) * len(parts) * self.sketches)
+        present = np.bincount(runs.places, minlength=len(texts) * len(parts)).reshape(len(texts), -1) > 0
+        share = np.repeat(np.maximum(present.sum(axis=1), 1), len(parts) * self.sketches)  # one of signs has no words
+        scales = 1.0 / np.sqrt(np.where(lengths > _NOTHING, lengths, 1.0) * share * self.sketches)
+        return cells, values * scales[groups]
 
 
 class WordScores:
@@ -191,11 +198,17 @@ class WordScores:
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""
-        scores = [
-            self._features(texts[start : start + _FEW]).astype(np.float32) @ self._weight
-            for start in range(0, len(texts), _FEW)
-        ]
+        scores = [self._of_few(texts[start : start + _FEW]) for start in range(0, len(texts), _FEW)]
         return np.concatenate(scores) if scores else np.zeros((0, self._weight.shape[1]), dtype=np.float32)
+
+    def _of_few(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if len(texts) > _ALONE:
+            return self._features(texts).astype(np.float32) @ self._weight
+        scores = []
+        for text in texts:
+            cells, values = self._features.entries([text])
+            scores.append(values.astype(np.float32) @ self._weight[cells])
+        return np.stack(scores)
 
     def _check(self, known: NDArray[np.float32], head: Path) -> None:
         seen, limit = self(_PROBES), _STRAY * max(1.0, float(np.abs(known).max(initial=0.0)))
@@ -209,36 +222,58 @@ class WordScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counted:
-    """The different runs of some texts: the text and the hash of each, and what it counts."""
+    """The different runs of some texts, and what each counts: a place is a text and one of several parts of it."""
 
-    texts: int
-    rows: NDArray[np.intp]
+    places: NDArray[np.intp]
     hashes: NDArray[np.uint64]
     values: NDArray[np.float64]
 
     @classmethod
-    def of(cls, grams: Sequence[Grams], texts: int) -> "_Counted":
-        rows = np.concatenate([place for place, _ in grams])
+    def of(cls, parts: Sequence[Sequence[Grams]]) -> "_Counted":
+        grams = [(rows * len(parts) + part, hashes) for part, each in enumerate(parts) for rows, hashes in each]
+        places = np.concatenate([place for place, _ in grams])
         hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
-        _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
-            _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
-        )
-        return cls(texts=texts, rows=rows[first], hashes=hashes[first], values=1.0 + np.log(counts))
+        both = hashes ^ (places.astype(np.uint64) + np.uint64(1)) * _PER_PLACE  # 64 bits tell the place and the run
+        order = both.argsort(kind="stable")
+        both = both[order]
+        starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]])[: len(both)])
+        counts, first = np.diff(starts, append=len(both)), order[starts]
+        return cls(places=places[first], hashes=hashes[first], values=1.0 + np.log(counts))
 
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Whether a text has any."""
-        found: NDArray[np.bool_] = np.bincount(self.rows, minlength=self.texts) > 0
-        return found
 
-    def hashed(self, part: slice, columns: int, sketches: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """The cell of each in `sketches` times so many columns a text, of which it has a part, and what it adds."""
-        salts = np.array([sketch * _PER_SKETCH % 2**64 for sketch in range(1, sketches)], dtype=np.uint64)
-        hashes = np.concatenate([self.hashes[None], _mixed(self.hashes + salts[:, None])])  # (sketches, runs)
-        values = self.values * np.where(hashes >> np.uint64(63), 1.0, -1.0)
-        firsts = self.rows * sketches + np.arange(sketches)[:, None]
-        cells = firsts * columns + part.start + (hashes % np.uint64(part.stop - part.start)).astype(np.intp)
-        return cells.ravel(), values.ravel()
+class _LettersOfWords:
+    """The text and the hash of every run of letters, as `_letters` gives them: texts share most of their words.
+
+    What a word has is kept for the next text with it. Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.uint64]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Grams:
+        words_of = [text.split(" ") for text in texts]
+        owner = np.repeat(np.arange(len(texts)), [len(words) for words in words_of])
+        kept = self._kept
+        found = {word: kept.get(word) for words in words_of for word in words}
+        if new := [word for word, hashes in found.items() if hashes is None]:
+            found.update(self._learnt(new))
+        hashes = [found[word] for words in words_of for word in words]
+        return np.repeat(owner, [len(each) for each in hashes]), np.concatenate(hashes)
+
+    def _learnt(self, words: Sequence[str]) -> dict[str, NDArray[np.uint64]]:
+        owner, hashes = _letters(words)
+        order = owner.argsort(kind="stable")
+        ends = np.cumsum(np.bincount(owner, minlength=len(words)))[:-1]
+        learnt = dict(zip(words, np.split(hashes[order], ends), strict=True))
+        if len(self._kept) + len(words) > _WORDS_KEPT:
+            self._kept = {}
+        for word, each in learnt.items():
+            if len(word) <= _LONGEST_KEPT and len(self._kept) < _WORDS_KEPT:
+                self._kept[word] = each.copy()  # a view would keep the others' alive
+        return learnt
+
+
+_LETTERS_OF = _LettersOfWords()
 
 
 def _folded(text: str) -> str:

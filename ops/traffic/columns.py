@@ -4,7 +4,7 @@ A row has the same fixed columns in every log, and those that the model's task d
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.prediction_ids import ID_DIGITS, id_time_us
 from perennial.ops.traffic.formats import FileFormat
 
-__all__ = ["FIXED_COLUMNS", "columns_of", "conform", "in_order", "schema", "span_us", "to_batch"]
+__all__ = ["FIXED_COLUMNS", "columns_of", "conform", "in_order", "schema", "span_of", "span_us", "to_batch", "width_of"]
 
 FIXED_COLUMNS: Mapping[str, pa.DataType] = {
     "prediction_id": pa.string(),
@@ -36,6 +36,7 @@ _TYPES = {
     ColumnKind.WHOLE: pa.int32(),
     ColumnKind.FLAG: pa.bool_(),
 }
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _MAY_BE_NULL = frozenset({"key", "known", "embedding"})
 
 
@@ -71,7 +72,9 @@ def to_batch(columns: Mapping[str, Any], dimension: int | None, task: str = DEFA
     if unknown or missing:
         raise DataError(f"traffic rows lack {missing} and have the unknown {unknown}; give {[*known, 'embedding']}")
     rows = len(columns["prediction_id"])
-    arrays = [_column(name, columns[name], kind, rows) for name, kind in known.items()]
+    arrays = _together(columns, task, rows) or [
+        _column(name, columns[name], kind, rows) for name, kind in known.items()
+    ]
     for value in arrays[0].to_pylist():
         if id_time_us(value) is None:
             raise DataError(
@@ -80,6 +83,25 @@ def to_batch(columns: Mapping[str, Any], dimension: int | None, task: str = DEFA
     embedding = _embedding(columns.get("embedding"), rows, dimension)
     width = None if pa.types.is_null(embedding.type) else embedding.type.list_size
     return pa.RecordBatch.from_arrays([*arrays, embedding], schema=schema(width, task))
+
+
+def _together(columns: Mapping[str, Any], task: str, rows: int) -> list[pa.Array] | None:
+    """All columns but `embedding`, made at once; None where one of them has to be named for what it is."""
+    known = columns_of(task)
+    values = [columns[name] for name in known]
+    if any(len(each) != rows for each in values) or not all(getattr(at, "tzinfo", None) for at in columns["at"]):
+        return None
+    try:
+        arrays: list[pa.Array] = pa.array(list(zip(*values, strict=True)), type=_row_type(task)).flatten()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    lacking = any(array.null_count for name, array in zip(known, arrays, strict=True) if name not in _MAY_BE_NULL)
+    return None if lacking else arrays
+
+
+@lru_cache(maxsize=64)
+def _row_type(task: str) -> pa.DataType:
+    return pa.struct(list(columns_of(task).items()))
 
 
 def _column(name: str, values: Sequence[Any], kind: pa.DataType, rows: int) -> pa.Array:
@@ -111,7 +133,18 @@ def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:
     """First and last microsecond of the rows, counting both when they were logged and when their ids were made."""
     times = pc.min_max(rows["at"])
     ids = pc.min_max(rows["prediction_id"]).as_py()
-    moments = [times["min"].value, times["max"].value, id_time_us(ids["min"]) or 0, id_time_us(ids["max"]) or 0]
+    return _span(times["min"].value, times["max"].value, ids["min"], ids["max"])
+
+
+def span_of(columns: Mapping[str, Any]) -> tuple[int, int]:
+    """`span_us` of columns that made a batch: of few rows it is cheaper to tell there."""
+    times, ids = columns["at"], columns["prediction_id"]
+    first, last = ((at - _EPOCH) // _MICROSECOND for at in (min(times), max(times)))
+    return _span(first, last, min(ids), max(ids))
+
+
+def _span(first_us: int, last_us: int, first_id: str, last_id: str) -> tuple[int, int]:
+    moments = [first_us, last_us, id_time_us(first_id) or 0, id_time_us(last_id) or 0]
     return max(0, min(moments)), max(0, *moments)
 
 
@@ -120,13 +153,13 @@ def conform(tables: Sequence[pa.Table], names: Sequence[str], task: str = DEFAUL
 
     Rows whose embedding has another dimension than those of the last table that has any get a null there.
     """
-    widths = [width for table in tables if (width := _width(table)) is not None]
+    widths = [width for table in tables if (width := width_of(table.schema)) is not None]
     target = schema(widths[-1] if widths else None, task)
     wanted = pa.schema([target.field(name) for name in names])
     fitting = [wanted.empty_table()]
     for table in tables:
         fit = table.select(wanted.names)
-        if "embedding" in names and _width(table) != (widths[-1] if widths else None):
+        if "embedding" in names and width_of(table.schema) != (widths[-1] if widths else None):
             nulls = pa.nulls(fit.num_rows, target.field("embedding").type)
             fit = fit.set_column(names.index("embedding"), target.field("embedding"), nulls)
         fitting.append(fit.cast(wanted))
@@ -139,8 +172,8 @@ def in_order(table: pa.Table) -> pa.Table:
     return whole.take(pc.sort_indices(whole, [("at", "ascending"), ("prediction_id", "ascending")]))
 
 
-def _width(table: pa.Table) -> int | None:
-    """The dimension of a table's embeddings, None where it has none."""
-    if "embedding" not in table.column_names or pa.types.is_null(table.schema.field("embedding").type):
-        return None
-    return int(table.schema.field("embedding").type.list_size)
+def width_of(rows: pa.Schema) -> int | None:
+    """The dimension of the embeddings in rows of this schema, None where it has none."""
+    place = rows.get_field_index("embedding")
+    kind = None if place < 0 else rows.field(place).type
+    return None if kind is None or pa.types.is_null(kind) else int(kind.list_size)

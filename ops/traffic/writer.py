@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.tasks import DEFAULT_TASK
-from perennial.ops.traffic.columns import span_us, to_batch
+from perennial.ops.traffic.columns import span_of, span_us, to_batch, width_of
 from perennial.ops.traffic.erased import ErasedKeys
 from perennial.ops.traffic.segment import LIVE, SEALED, in_place, lock, process_start, sealed_name
 
@@ -57,7 +57,7 @@ class TrafficWriter:
         self._identity = f"{name}-{os.getpid()}-{process_start(os.getpid()) or 0}"
         self._guard = threading.Lock()
         self._erased = ErasedKeys(self._root)
-        self._streams: OrderedDict[pa.DataType, _OpenStream] = OrderedDict()  # by their embeddings' type
+        self._streams: OrderedDict[int, _OpenStream] = OrderedDict()  # by their embeddings' width, 0 without any
 
     def append(self, columns: Mapping[str, Any]) -> None:
         """Write one batch of rows, whole or not at all; when this returns the operating system has it.
@@ -73,9 +73,9 @@ class TrafficWriter:
             return
         with self._guard:
             for _ in range(_ATTEMPTS):
-                for kind in [kind for kind, stream in self._streams.items() if self._due(stream)]:
-                    self._streams.pop(kind).rotate()
-                if self._write(batch):
+                for width in [width for width, stream in self._streams.items() if self._due(stream)]:
+                    self._streams.pop(width).rotate()
+                if self._write(batch, span_of(columns)):
                     return
             raise OSError(f"a stream in {self._root} could not be kept open for writing in {_ATTEMPTS} attempts")
 
@@ -88,17 +88,16 @@ class TrafficWriter:
     def _due(self, stream: "_OpenStream") -> bool:
         return stream.rows >= self._rotate_rows or time.monotonic_ns() - stream.opened_ns >= 1e9 * self._rotate_s
 
-    def _write(self, batch: pa.RecordBatch) -> bool:
+    def _write(self, batch: pa.RecordBatch, span: tuple[int, int]) -> bool:
         """Append to the stream of the batch's width; False when another process sealed it or keeps it locked."""
-        kind = batch.schema.field("embedding").type
-        stream = self._streams.pop(kind, None) or self._open()
-        if kind != pa.null():
-            self._dimension = kind.list_size
+        width = width_of(batch.schema) or 0
+        stream = self._streams.pop(width, None) or self._open()
+        self._dimension = width or self._dimension
         try:
-            return stream.write(batch)
+            return stream.write(batch, span)
         finally:
             if stream.held:
-                self._streams[kind] = stream
+                self._streams[width] = stream
 
     def _open(self) -> "_OpenStream":
         while len(self._streams) >= _WIDTHS:
@@ -120,7 +119,7 @@ class _OpenStream:
         self.rows = self._size = 0
         self._span = (0, 0)
 
-    def write(self, batch: pa.RecordBatch) -> bool:
+    def write(self, batch: pa.RecordBatch, span: tuple[int, int]) -> bool:
         """Append what was not erased; False, and let go, when it was sealed by another process or is kept locked.
 
         Raises:
@@ -130,19 +129,19 @@ class _OpenStream:
             self._let_go()
             return False
         try:
-            batch = self._erased.without(batch)  # under the lock, which an erasure takes after its note
-            if batch.num_rows:
-                head = b"" if self._size else batch.schema.serialize().to_pybytes()
-                self._put(head + batch.serialize().to_pybytes())
+            kept = self._erased.without(batch)  # under the lock, which an erasure takes after its note
+            if kept.num_rows:
+                head = b"" if self._size else kept.schema.serialize().to_pybytes()
+                self._put(head + kept.serialize().to_pybytes())
         except OSError:
             self._take_back()
             raise
-        if not batch.num_rows:
+        if not kept.num_rows:
             _unlock(self._descriptor)
             return True
-        first, last = span_us(batch)
+        first, last = span if kept is batch else span_us(kept)
         self._span = (min(self._span[0], first), max(self._span[1], last)) if self.rows else (first, last)
-        self.rows += batch.num_rows
+        self.rows += kept.num_rows
         _unlock(self._descriptor)
         return True
 

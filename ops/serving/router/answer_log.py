@@ -138,7 +138,7 @@ class AnswerLog:
         self._log_lost(at_once=True)
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:  # it outlives whatever goes wrong in it
             self._thread = threading.Thread(target=self._work, name="answer-log", daemon=True)
             self._thread.start()
 

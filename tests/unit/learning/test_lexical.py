@@ -163,3 +163,20 @@ def test_a_head_of_an_earlier_release_has_no_known_answers_and_is_read(tmp_path:
     assert words is not None
     features = LexicalFeatures(size=2048)
     np.testing.assert_allclose(words(["my card"]), features(["my card"]) @ tensors["lexical"].T, atol=1e-4)
+
+
+def test_a_text_has_the_same_features_whatever_was_read_before() -> None:
+    texts = ["my card was lost", "体验巅峰 card", "a" * 400]
+    before = FEATURES(texts)
+    for start in range(0, 10_000, 500):  # more words than are kept
+        FEATURES([" ".join(f"w{number}" for number in range(start, start + 500))])
+    np.testing.assert_array_equal(FEATURES(texts), before)
+
+
+def test_a_text_has_the_same_scores_alone_and_among_others() -> None:
+    """Alone, only the weights of what it holds are read."""
+    rng = np.random.default_rng(4)
+    scores = WordScores(rng.normal(size=(3, 2048)).astype(np.float32), LexicalFeatures(size=2048, of_words=1024))
+    texts = ["my card was lost", "!", "", "股市大涨 today", "my card"]
+    alone = np.concatenate([scores([text]) for text in texts])
+    np.testing.assert_allclose(alone, scores(texts), atol=1e-5)
