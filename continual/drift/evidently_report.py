@@ -133,7 +133,7 @@ def _run_child(folder: Path, timeout_s: float, cancel: threading.Event | None) -
         [str(folder)],
         log=folder / "child.log",
         timeout_s=timeout_s,
-        niceness=10,
+        niceness=19,  # a picture of what is decided already
         cancel=cancel,
         environment={
             "DO_NOT_TRACK": "1",

@@ -66,7 +66,7 @@ class ScheduleSettings(Section):
     )
     watch_s: float = Field(10.0, gt=0)
     watch_share: float = Field(
-        0.02,
+        0.01,
         gt=0,
         le=1,
         description="share of the machine's processors that watching, and routine reports, may each take while "
