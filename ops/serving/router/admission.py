@@ -73,6 +73,7 @@ class RequestQueue(Generic[T]):
         self._came = threading.Condition(self._lock)
         self._left = threading.Condition(self._lock)
         self._waiting: deque[QueuedRequest[T]] = deque()
+        self._late: list[QueuedRequest[T]] = []  # found too late to be begun, and not told yet
         self._at_work: set[QueuedRequest[T]] = set()
         self._rows = self._bytes = self._cost = 0  # of those that wait
         self._cost_at_work = 0
@@ -139,22 +140,27 @@ class RequestQueue(Generic[T]):
     ) -> list[QueuedRequest[T]]:
         """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`.
 
-        It ends before a request that is not `alike` its first one.
+        It ends before a request that is not `alike` its first one. What misses its deadline is left to `overdue`.
         """
         with self._lock:
             if not self._wait_for_batch(wait_s):
                 return []
             batch: list[QueuedRequest[T]] = []
-            rows = cost = 0
+            rows, cost, now = 0, 0, self._clock()
             while self._waiting:
                 queued = self._waiting[0]
+                if self._misses_deadline(queued, now):
+                    self._drop(queued)
+                    self._late.append(queued)
+                    continue
                 full = rows + queued.rows > self.limits.batch_rows or cost + queued.cost > self.limits.batch_cost
                 if batch and (full or not alike(batch[0], queued)):
                     break
                 self._drop(queued)
                 batch.append(queued)
                 rows, cost = rows + queued.rows, cost + queued.cost
-            self._begin(batch)
+            if batch:
+                self._begin(batch)
             if not self._waiting:
                 self._crowded_since = None
             elif self._crowded_since is None:
@@ -190,7 +196,9 @@ class RequestQueue(Generic[T]):
             old = [queued for queued in self._waiting if now - queued.arrived > 0.5 and not queued.probe]
             for queued in late:
                 self._drop(queued)
-                self._callers -= 1
+            late += self._late
+            self._late = []
+            self._callers -= len(late)
             self.expired += len(late)
         dropped = set(late)
         left = [
@@ -260,8 +268,9 @@ class RequestQueue(Generic[T]):
     def too_late(self, queued: QueuedRequest[T]) -> TooLate | Overloaded:
         """Why a request was taken out by `overdue`."""
         with self._lock:
-            waited, hint = self._clock() - queued.arrived, self._hint(self._wait())
-        if queued.deadline is not None and self._clock() + self._pace.seconds(queued.cost) >= queued.deadline:
+            now, hint = self._clock(), self._hint(self._wait())
+            waited, ready = now - queued.arrived, now + self._pace.seconds(queued.cost)
+        if queued.deadline is not None and (waited <= self.limits.wait_s or ready >= queued.deadline):
             return TooLate(
                 f"its answer would come after the deadline of the request, which waited {waited:.1f} s", hint
             )
@@ -330,9 +339,18 @@ class RequestQueue(Generic[T]):
         return min(self.limits.wait_s, max(0.2, wait - self.limits.wait_s / 2))
 
     def _is_late(self, queued: QueuedRequest[T], now: float) -> bool:
-        if queued.deadline is not None and now + self._pace.seconds(queued.cost) >= queued.deadline:
-            return now >= queued.deadline or bool(self._at_work)  # an estimate alone never keeps the last one out
-        return not queued.probe and now - queued.arrived > self.limits.wait_s
+        return self._misses_deadline(queued, now) or (not queued.probe and now - queued.arrived > self.limits.wait_s)
+
+    def _misses_deadline(self, queued: QueuedRequest[T], now: float) -> bool:
+        if queued.deadline is None:
+            return False
+        if now + self._left_s(now) + self._pace.seconds(queued.cost) < queued.deadline:
+            return False
+        return now >= queued.deadline or bool(self._at_work)  # an estimate alone never keeps the last one out
+
+    def _left_s(self, now: float) -> float:
+        """How long what is at work still takes: an engine answers it before what begins now."""
+        return max(0.0, self._pace.seconds(self._cost_at_work) - (now - self._pace.since)) if self._at_work else 0.0
 
     def _count_in(self, queued: QueuedRequest[T], now: float) -> None:
         self._progress_at = self._progress_at if self._callers else now

@@ -21,6 +21,11 @@ class Pace:
         self._cost = self._seconds = 0.0
         self._mark = 0.0
 
+    @property
+    def since(self) -> float:
+        """When something was answered last, or work began after a pause."""
+        return self._mark
+
     def start(self, now: float) -> None:
         """Work begins after a pause."""
         self._mark = max(self._mark, now)

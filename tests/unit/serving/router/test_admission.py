@@ -338,13 +338,21 @@ def test_a_deadline_is_over_at_its_very_moment(clock, before_s, late):
         assert other.refused == 0
 
 
-@pytest.mark.parametrize(("ahead_s", "late"), [(1.001, False), (1.0, True)])
-def test_while_others_are_at_work_what_cannot_be_ready_by_its_deadline_is_taken_out(clock, ahead_s, late):
+@pytest.mark.parametrize("by", ["overdue", "take"])
+@pytest.mark.parametrize(("ahead_s", "late"), [(1.601, False), (1.6, True), (1.001, True)])
+def test_while_others_are_at_work_what_cannot_be_ready_by_its_deadline_is_taken_out(clock, ahead_s, late, by):
+    """An engine answers what is at work first: of that, what has passed since the last answer is done."""
     queue = _busy(clock)
     queue.take()  # 64 rows, and each 64 rows take a second
+    clock.now += 0.4
     queued = _queued(9, rows=64, deadline=clock.now + ahead_s)
     queue.offer(queued)
+    if by == "take":
+        assert queue.take(0.0) == [queued] * (not late)
+        assert (queue.waiting, queue.is_busy) == (0, True)
     assert queue.overdue() == [queued] * late
+    assert queue.overdue() == [], "it is told once"
+    assert queue.expired == late
     if late:
         refusal = queue.too_late(queued)
         assert isinstance(refusal, TooLate)
