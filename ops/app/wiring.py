@@ -167,6 +167,7 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
         queue_limit_s=settings.triton.queue_limit_s,
         queue_rows=settings.triton.queue_rows,
         max_batch_size=settings.triton.max_batch_size,
+        cache_rows=settings.triton.cache_rows,
     )
     return RouterSpec(
         model=model,

@@ -66,6 +66,12 @@ class TritonSettings(Section):
         description="a request that would wait for longer before it is worked on is refused, told when to retry",
     )
     queue_rows: int = Field(8_192, ge=1, description="texts that may wait in one router process")
+    cache_rows: int = Field(
+        0,
+        ge=0,
+        description="answers that each router process keeps for ten minutes at most, for who asks a version the same "
+        "text again; 0 keeps none",
+    )
     stall_limit_s: float = Field(
         30.0,
         gt=0,

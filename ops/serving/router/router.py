@@ -16,6 +16,7 @@ from perennial.continual.tasks import DEFAULT_TASK
 from perennial.exporters.batches import row_count
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.serving.port import Answer, Given, ServingSide
+from perennial.ops.serving.router.answer_cache import AnswerCache
 from perennial.ops.serving.router.answer_log import AnswerLog, LogFigures, answer_columns
 from perennial.ops.serving.router.questions import Question, prediction_id
 from perennial.ops.serving.router.route import RouteFile, pick_arm
@@ -44,7 +45,7 @@ class RouterSettings:
     `max_characters` are kept of each string that is asked. A challenger that takes longer than
     `challenger_limit_s` is answered for by the champion; a champion that takes longer than `champion_limit_s` by the
     one before it, while that one is loaded. A request that would wait longer than `queue_limit_s`, or behind more than
-    `queue_rows` rows, is refused.
+    `queue_rows` rows, is refused. `cache_rows` answers are kept for those who ask the same again.
     """
 
     model: str
@@ -63,6 +64,7 @@ class RouterSettings:
     queue_limit_s: float = 10.0
     queue_rows: int = 8_192
     max_batch_size: int = 64
+    cache_rows: int = 0
 
     @classmethod
     def from_parameters(cls, model: str, parameters: Mapping[str, str]) -> "RouterSettings":
@@ -89,6 +91,7 @@ class RouterSettings:
                 queue_limit_s=float(parameters.get("queue_limit_s", "10")),
                 queue_rows=int(parameters.get("queue_rows", "8192")),
                 max_batch_size=int(parameters.get("max_batch_size", "64")),
+                cache_rows=int(parameters.get("cache_rows", "0")),
             )
         except (KeyError, ValueError) as exc:
             raise ConfigurationError(f"router {model}: parameter {exc} in config.pbtxt is missing or wrong") from exc
@@ -111,6 +114,7 @@ class RouterSettings:
             "queue_limit_s": str(self.queue_limit_s),
             "queue_rows": str(self.queue_rows),
             "max_batch_size": str(self.max_batch_size),
+            "cache_rows": str(self.cache_rows),
         }
 
 
@@ -176,6 +180,7 @@ class Router:
         )
         self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
         self._memory = side.memory(settings.memory_path)
+        self._cache = AnswerCache(settings.cache_rows)
         self._route_file = RouteFile(settings.route_path)
         self._versions = VersionSides(side, settings.repository / settings.engine_model)
         self._route: Route | None = None
@@ -190,6 +195,11 @@ class Router:
     def log_figures(self) -> LogFigures:
         """What became of the rows for the traffic log."""
         return self._log.figures
+
+    @property
+    def repeated(self) -> int:
+        """Answers that were given again without asking an engine."""
+        return self._cache.found
 
     @property
     def unremembered(self) -> int:
@@ -323,6 +333,27 @@ class Router:
 
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
         started = time.perf_counter()
+        known = self._repeated(batch, version, rows)
+        left = [index for index in rows if index not in known]
+        answers = known | (self._computed(batch, version, left, ask) if left else {})
+        took_ms = (time.perf_counter() - started) * 1000.0
+        return {
+            index: Answered(
+                placed=batch.rows[index],
+                answer=answers[index],
+                arm=_answering_arm(batch.route, batch.rows[index], version),
+                version=version,
+                took_ms=took_ms,
+            )
+            for index in rows
+        }
+
+    def _repeated(self, batch: Batch, version: int, rows: Sequence[int]) -> dict[int, Answer]:
+        """What the version answered a moment ago; a probe asks the engine itself."""
+        found = {index: self._cache.get(version, batch.rows[index].input) for index in rows if batch.rows[index].logged}
+        return {index: answer for index, answer in found.items() if answer is not None}
+
+    def _computed(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answer]:
         side = self._versions.get(version)
         task_inputs = [batch.rows[index].input for index in rows]
         inputs = side.encode(task_inputs)
@@ -331,18 +362,10 @@ class Router:
             raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
             )
-        answers = side.answers(task_inputs, inputs, outputs)
-        took_ms = (time.perf_counter() - started) * 1000.0
-        return {
-            index: Answered(
-                placed=batch.rows[index],
-                answer=answer,
-                arm=_answering_arm(batch.route, batch.rows[index], version),
-                version=version,
-                took_ms=took_ms,
-            )
-            for index, answer in zip(rows, answers, strict=True)
-        }
+        answers = dict(zip(rows, side.answers(task_inputs, inputs, outputs), strict=True))
+        for index, answer in answers.items():
+            self._cache.keep(version, batch.rows[index].input, answer)
+        return answers
 
 
 def _in_parts(ask: AskEngine, version: int, inputs: Inputs, most_rows: int) -> Outputs:

@@ -55,6 +55,7 @@ _COUNTERS = {
     "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
     "perennial_requests_refused_total": "Requests that were refused at once, because they would have waited too long",
     "perennial_requests_unremembered_total": "Questions answered without what is remembered of who asks",
+    "perennial_answers_repeated_total": "Answers that were given again without asking an engine",
     "perennial_requests_expired_total": "Requests that waited too long, or whose deadline passed while they waited",
 }
 _GAUGES = {
@@ -375,6 +376,7 @@ class TritonPythonModel:
                     "perennial_requests_refused_total": self._queue.refused + self._aside.refused,
                     "perennial_requests_expired_total": self._queue.expired + self._aside.expired,
                     "perennial_requests_unremembered_total": self._router.unremembered,
+                    "perennial_answers_repeated_total": self._router.repeated,
                     "perennial_requests_waiting": self._queue.waiting + self._aside.waiting,
                 }
             )

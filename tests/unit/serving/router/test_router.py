@@ -420,7 +420,7 @@ def test_what_config_does_not_say_is_as_documented(place):
         "task": "text_classification", "max_characters": "20000",
         "max_key_bytes": "256", "rotate_rows": "5000", "rotate_s": "60.0",
         "challenger_limit_s": "1.0", "champion_limit_s": "10.0", "queue_limit_s": "10.0", "queue_rows": "8192",
-        "max_batch_size": "64",
+        "max_batch_size": "64", "cache_rows": "0",
     }  # fmt: skip
 
 
@@ -428,6 +428,7 @@ def test_each_setting_is_read_from_its_own_parameter(place):
     numbers = {
         "max_characters": 1, "max_key_bytes": 2, "rotate_rows": 3, "rotate_s": 4.5, "challenger_limit_s": 5.5,
         "champion_limit_s": 6.5, "queue_limit_s": 7.5, "queue_rows": 8, "max_batch_size": 9,
+        "cache_rows": 10,
     }  # fmt: skip
     parameters = {"engine_model": "e", "route_path": "/a", "repository": "/b", "traffic_dir": "/c"}
     read = RouterSettings.from_parameters("intent", parameters | {name: str(value) for name, value in numbers.items()})
@@ -590,3 +591,19 @@ def test_a_version_whose_words_cannot_be_read_is_named(place):
     router, _, _ = _router(place)
     with pytest.raises(NotFound, match=r"intent_engine.1 cannot be read"):
         _answer(router, [Question("yes")])
+
+
+def test_the_same_text_is_computed_once_a_version_and_logged_each_time(place):
+    sink, engines = _Sink(), _Engines()
+    router = Router(replace(_settings(place), cache_rows=8), SIDE, sink, engines)
+    first = _answer(router, [Question("yes")])
+    again = _answer(router, [Question("no"), Question("yes", "me"), Question("yes ")])
+    assert engines.calls == [(1, (1, 1)), (1, (2, 1))], "what differs by a space is another text"
+    assert [answer.answer.kept for answer in again] == ["no", "yes", "yes"]
+    assert [row["prediction_id"] for row in sink.rows] == [answer.prediction_id for answer in (*first, *again)]
+    assert router.repeated == 1
+    _answer(router, [Question("yes", logged=False)])
+    assert len(engines.calls) == 3, "a probe asks the engine itself"
+    _route(place, epoch=2, champion=2)
+    assert [answer.version for answer in _answer(router, [Question("yes")])] == [2]
+    assert engines.calls[-1][0] == 2
