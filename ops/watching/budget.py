@@ -12,7 +12,7 @@ __all__ = ["IDLE", "WatchBudget", "idle_share", "lower_this_thread", "processors
 
 _STORE_S = 0.5  # of processor time that may be used at once, after a quiet time or a start
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
-_FIRST_GUESS_S = 0.3  # of one window, before any was measured
+_FIRST_GUESS_S = 0.1  # of one window, before any was measured
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
 _STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
 _NICENESS = 10
@@ -24,10 +24,10 @@ class WatchBudget:
     >>> now = [0.0]
     >>> budget = WatchBudget(0.02, cores=2, clock=lambda: now[0], used=lambda: now[0], idle=lambda: 0.0)
     >>> budget.windows(20)
-    1
+    5
     >>> with budget.spent() as windows:
     ...     now[0] += 8.0
-    ...     windows.append(1)
+    ...     windows.append(5)
     >>> budget.windows(20), budget.used_share > 0.4
     (0, True)
     """
