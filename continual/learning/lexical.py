@@ -254,9 +254,9 @@ class _LettersOfWords:
         words_of = [text.split(" ") for text in texts]
         owner = np.repeat(np.arange(len(texts)), [len(words) for words in words_of])
         kept = self._kept
-        found = {word: kept.get(word) for words in words_of for word in words}
-        if new := [word for word, hashes in found.items() if hashes is None]:
-            found.update(self._learnt(new))
+        found = {word: kept[word] for words in words_of for word in words if word in kept}
+        if new := dict.fromkeys(word for words in words_of for word in words if word not in found):
+            found.update(self._learnt(list(new)))
         hashes = [found[word] for words in words_of for word in words]
         return np.repeat(owner, [len(each) for each in hashes]), np.concatenate(hashes)
 
