@@ -24,8 +24,7 @@ class LearningSettings(Section):
     learner: LearnerName = Field(DEFAULT_LEARNER, description="of the model's task, whose first one is the default")
     first_learner: LearnerName | None = Field(
         None,
-        description="of the first version, with that learner's own params: a fast one serves in seconds, where "
-        "`learner` takes minutes; without it the first version is of `learner` too",
+        description="of the first version, with its own params; default `learner`",
     )
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
