@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from perennial.continual.jobs.environment import job_environment
 from perennial.continual.jobs.module import module_command
+from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import ForkedJob, WarmJobs
 
 __all__ = ["KILLED_RETRIES", "JobResult", "Progress", "run_job"]
@@ -46,16 +48,22 @@ def run_job(
     killed_retries: int = 0,
     environment: Mapping[str, str] | None = None,
     warm: WarmJobs | None = None,
+    waiting: WaitingJobs | None = None,
 ) -> JobResult:
     """Run a module as a program to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
     times; each has `timeout_s` for itself. `environment` is added to this process's own. A `warm` process begins it
-    sooner; while there is none it starts cold.
+    sooner; while there is none it starts cold. One that is `waiting` for these arguments is told them instead.
     """
     order = _Order(
-        module=module, arguments=tuple(arguments), niceness=niceness, environment=environment or {}, warm=warm
+        module=module,
+        arguments=tuple(arguments),
+        niceness=niceness,
+        environment=environment or {},
+        warm=warm,
+        waiting=waiting,
     )
     never = threading.Event()
     for left in range(killed_retries, -1, -1):
@@ -75,15 +83,14 @@ class _Order:
     niceness: int
     environment: Mapping[str, str]
     warm: WarmJobs | None
+    waiting: WaitingJobs | None
 
-    def begin(self, errors: IO[bytes]) -> "ForkedJob | _ColdJob":
+    def begin(self, log: Path, errors: IO[bytes]) -> "ForkedJob | _ColdJob":
         """Start it, warm where that is possible."""
-        whole = {
-            **os.environ,
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
-            **self.environment,
-        }
+        told = None if self.waiting is None else self.waiting.take(self.arguments, log)
+        if told is not None:
+            return told
+        whole = {**job_environment(), **self.environment}
         if self.warm is not None:
             begun = self.warm.begin(
                 self.module, self.arguments, niceness=self.niceness, environment=whole, errors=errors
@@ -130,7 +137,7 @@ class _ColdJob:
 def _run_once(order: _Order, log: Path, timeout_s: float, cancel: threading.Event, on_progress: Progress) -> JobResult:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
-        job = order.begin(errors)
+        job = order.begin(log, errors)
         ended = threading.Event()
         watch = _Watch(job, cancel, ended, timeout_s)
         thread = threading.Thread(target=watch.run, name="watch-job", daemon=True)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -37,12 +38,38 @@ class ForkedJob:
     pid: int
     stdout: IO[bytes]
     _status: socket.socket
+    stdin: IO[bytes] | None = None
     _code: int | None = None
     _killed_at: float | None = None
 
     def poll(self) -> int | None:
         """The exit code where `wait` has seen it."""
         return self._code
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is there to be told something that nobody has told it yet."""
+        return self.stdin is not None and not self.stdin.closed
+
+    def is_over(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._code is not None or bool(select.select([self._status], [], [], 0)[0])
+
+    def tell(self, line: bytes) -> bool:
+        """Write the one line that it waits for; False where it is no more."""
+        if self.stdin is None:
+            return False
+        try:
+            with self.stdin as told:
+                told.write(line)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Have one that waits end without having been told anything."""
+        if self.stdin is not None:
+            self.stdin.close()
 
     def wait(self) -> int:
         """Wait for the end; where the warm process died, or tells nothing after a SIGKILL, the job is dead too."""
@@ -109,17 +136,28 @@ class WarmJobs:
         return self._loaded.wait(within_s)
 
     def begin(
-        self, module: str, arguments: Sequence[str], *, niceness: int, environment: Mapping[str, str], errors: IO[bytes]
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        niceness: int,
+        environment: Mapping[str, str],
+        errors: IO[bytes],
+        told: bool = False,
     ) -> ForkedJob | None:
-        """Begin a job whose stderr goes to `errors`; None where it has not begun, and never will."""
+        """Begin a job whose stderr goes to `errors`; None where it has not begun, and never will.
+
+        One that is to be `told` something has a stdin. Until then it does not count as work.
+        """
         order = {
             "module": module,
             "arguments": list(arguments),
             "niceness": niceness,
             "environment": dict(environment),
+            "stdin": int(told),
         }
         try:
-            job = self._begun(json.dumps(order).encode(), errors.fileno())
+            job = self._begun(json.dumps(order).encode(), errors.fileno(), told)
         except (TimeoutError, BlockingIOError):  # the latter where many orders wait
             self._hangs()
             return None
@@ -131,7 +169,7 @@ class WarmJobs:
                 self._jobs = [*self._running(), job]
         return job
 
-    def _begun(self, order: bytes, errors: int) -> ForkedJob | None:
+    def _begun(self, order: bytes, errors: int, told: bool) -> ForkedJob | None:
         with ExitStack() as kept, ExitStack() as lent:
             with self._guard:
                 if self._socket is None or self._retired():
@@ -144,6 +182,12 @@ class WarmJobs:
             kept.enter_context(status)
             lent.enter_context(theirs)
             handed = array("i", [out, errors, theirs.fileno()])
+            stdin = None
+            if told:
+                heard, says = os.pipe()
+                stdin = kept.enter_context(os.fdopen(says, "wb"))
+                lent.callback(os.close, heard)
+                handed.append(heard)
             ours.sendmsg([order], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)], socket.MSG_DONTWAIT)
             lent.close()  # else its end would not be seen
             status.settimeout(_ANSWERS_S)
@@ -152,7 +196,7 @@ class WarmJobs:
                 return None
             status.send(b"go")
             kept.pop_all()
-            return ForkedJob(int(pid), stdout, status)
+            return ForkedJob(int(pid), stdout, status, stdin)
 
     def _running(self) -> list[ForkedJob]:
         return [job for job in self._jobs if job.poll() is None]
@@ -172,6 +216,8 @@ class WarmJobs:
         if self._identity() == self._release or self._socket is None:
             return False
         logger.info("jobs.warm_process_outdated")
+        for job in self._running():
+            job.let_go()
         self._socket.close()
         self._socket = None
         self._loaded.clear()
@@ -180,7 +226,7 @@ class WarmJobs:
     def _hangs(self) -> None:
         """End a process that does not answer, unless that would end the work of others."""
         with self._guard:
-            process, running = self._process, len(self._running())
+            process, running = self._process, sum(not job.waits for job in self._running())
         logger.warning("jobs.warm_process_hangs", extra={"limit_s": _ANSWERS_S, "running": running})
         if process is not None and not running:
             process.kill()

@@ -1,8 +1,9 @@
 """`... perennial.continual.jobs.warm_process SOCKET MODULES...`: loads the modules, then forks a job for each order.
 
 It says when all is loaded. An order is one message with three descriptors: the job's stdout, its stderr, and a socket
-for its status. There the job says `pid N`, and begins when it is told `go`: whoever has given it up and closed the
-other end has it never begin. Then this process says `end N`, with the exit code.
+for its status; with a fourth one, its stdin, where the order says so. There the job says `pid N`, and begins when it is
+told `go`: whoever has given it up and closed the other end has it never begin. Then this process says `end N`, with the
+exit code.
 """
 
 import ctypes
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
                 woken.recv(_ORDER_BYTES)
                 _tell_ends(jobs)
                 continue
-            message, descriptors, _, _ = socket.recv_fds(orders, _ORDER_BYTES, 3)
+            message, descriptors, _, _ = socket.recv_fds(orders, _ORDER_BYTES, 4)
             if message:
                 _begin(message, descriptors, jobs, (orders, woken, wake))
             else:
@@ -77,7 +78,9 @@ def _begin(
     """Fork a job; where that fails its status is closed, which has it begun cold, and the others go on."""
     parent, pid = os.getpid(), None
     try:
-        out, errors, status = descriptors  # fewer came where no more may be open
+        order = json.loads(message)
+        told = descriptors[3 : 3 + order["stdin"]]
+        out, errors, status = descriptors[: len(descriptors) - order["stdin"]]  # fewer came where no more may be open
         pid = os.fork()
     except (OSError, ValueError) as exc:
         sys.stderr.write(f"a job begins cold, as no process could be forked for it: {exc}\n")
@@ -88,19 +91,19 @@ def _begin(
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for held in (*own, *jobs.values()):
                 held.close()
-            code = _job(parent, json.loads(message), out, errors, status)
+            code = _job(parent, order, (told[0] if told else None, out, errors), status)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)  # nothing that was loaded for others is ended here
     if pid is not None:
         jobs[pid] = socket.socket(fileno=status)
-        descriptors = (out, errors)
+        descriptors = (out, errors, *told)
     for held_here in descriptors:
         os.close(held_here)
 
 
-def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: int) -> int:
+def _job(parent: int, order: Mapping[str, Any], streams: Sequence[int | None], status: int) -> int:
     """Become the job: a session, a priority and an environment of its own, as if it had been started cold."""
     os.setsid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -112,10 +115,10 @@ def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: i
         told = owner.recv(8)
     if told != b"go":  # it was given up
         return 1
-    os.dup2(out, sys.stdout.fileno())
-    os.dup2(errors, sys.stderr.fileno())
-    os.close(out)
-    os.close(errors)
+    for number, stream in enumerate(streams):
+        if stream is not None:
+            os.dup2(stream, number)
+            os.close(stream)
     os.environ.clear()
     os.environ.update(order["environment"])
     lower_priority(int(order["niceness"]))

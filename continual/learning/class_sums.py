@@ -13,7 +13,7 @@ from perennial.continual.learning.lapack import add_products, on_each
 from perennial.continual.learning.normal_equations import NormalEquations
 from perennial.continual.learning.sums import KnownRows, NamedSums, mirror_lower
 
-__all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums", "StoodIn"]
+__all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "Features", "PlainSums", "StoodIn"]
 
 _BLOCK = 2048  # rows mapped at a time: 2048 x 3000 x 8 bytes = 49 MB
 _CLASS = "class"
@@ -52,6 +52,15 @@ class ClassRows:
             labels=[self.labels[row] for row in rows] if labels is None else labels,
             keys=None if self.keys is None else [self.keys[row] for row in rows],
             texts=None if self.texts is None else [self.texts[row] for row in rows],
+        )
+
+    def joined(self, other: "ClassRows") -> "ClassRows":
+        """These rows and the other ones, of both of which keys and texts are known."""
+        return ClassRows(
+            X=np.concatenate([self.X, other.X]),
+            labels=[*self.labels, *other.labels],
+            keys=[*(self.keys or ()), *(other.keys or ())],
+            texts=[*(self.texts or ()), *(other.texts or ())],
         )
 
     def blocks(self) -> Iterator["ClassRows"]:

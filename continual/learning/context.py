@@ -7,18 +7,27 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 from perennial.continual.learning.encoder import Progress
 
-__all__ = ["Cancelled", "Context"]
+__all__ = ["Cancelled", "Context", "WorkedAhead"]
 
 _EVERY_S = 0.2
 
 
 class Cancelled(BaseException):
     """The job was told to stop and has saved what it had; not an Exception, so that nothing swallows it on the way."""
+
+
+class WorkedAhead(Protocol):
+    """What was read of a version before its update came."""
+
+    def taken(self, bundle: Path, /) -> Any:
+        """The sums of this bundle, which are the caller's from now on; None where they are not those."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +44,7 @@ class Context:
     stream: TextIO | None = None
     cancelled: bool = False
     until: float = math.inf
+    ahead: WorkedAhead | None = None
     _last: float = 0.0
 
     def report(self, stage: str, done: int, total: int) -> None:

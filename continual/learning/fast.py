@@ -23,14 +23,14 @@ from perennial.continual.learning.closed_form import (
     FastSettings,
     FirstLook,
 )
-from perennial.continual.learning.context import Context
+from perennial.continual.learning.context import Context, WorkedAhead
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.head import HeadWeights, RowFeatures
+from perennial.continual.learning.job_rows import JobRows, class_rows, held_out
 from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
-from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
@@ -51,21 +51,6 @@ __all__ = ["FastModel", "FastSettings", "fit_fast", "train_fast", "write_fast"]
 logger = logging.getLogger(__name__)
 
 _ENOUGH_HELD_OUT = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    examples: tuple[Example, ...]
-    replay: tuple[Example, ...]
-    holdout: tuple[Example, ...]
-    erase: tuple[Example, ...]
-
-    @classmethod
-    def read(cls, spec: JobSpec) -> "_Rows":
-        read = {name: deduplicate(read_rows(getattr(spec, name))).examples for name in cls.__dataclass_fields__}
-        gone = {row_hash(row.text) for row in read["erase"]}  # what proves a head is learnt after: never an erased row
-        read["holdout"] = tuple(row for row in read["holdout"] if row_hash(row.text) not in gone)
-        return cls(**read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +128,10 @@ def fit_fast(
         Cancelled: the job was told to stop; all embeddings made so far are kept.
     """
     settings = FastSettings.of(spec.params)
-    rows = _Rows.read(spec)
+    rows = JobRows.read(spec)
     texts = Texts(spec, context, embedder)
     others = None if spec.others is None else Others.read(spec.others)
-    form, carried = _carried(spec, texts.fingerprint, head if others is None else others.head)
+    form, carried = _carried(spec, texts.fingerprint, head if others is None else others.head, context.ahead)
     learnt = rows.examples if carried else deduplicate([*rows.replay, *rows.examples]).examples
     if not learnt and carried is None and not settings.descriptions:
         raise TrainingFailed("no rows to learn from: examples and replay are empty and there is no previous model")
@@ -158,8 +143,8 @@ def fit_fast(
         sums = carried or _made(form, spec, settings, learnt, rows.holdout, texts)
     else:
         sums = others.begun(carried, encoder=texts.fingerprint, max_length=spec.max_length)
-    added = sums.add(_class_rows(learnt, texts))
-    removed = sums.remove(_class_rows(rows.erase, texts))
+    added = sums.add(class_rows(learnt, texts))
+    removed = sums.remove(class_rows(rows.erase, texts))
     if settings.descriptions is not None:
         sums.drop_anchors()
     for label, several in variants.items():
@@ -224,14 +209,14 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
     if FastSettings.of(spec.params).shrinkage is not None:
         return fit_fast(spec, context, embedder)
     ridge = fit_fast(spec, context, embedder, head="ridge")
-    texts, rows = Texts(spec, context, embedder), _Rows.read(spec)  # it knows what the ridge has had embedded
+    texts, rows = Texts(spec, context, embedder), JobRows.read(spec)  # it knows what the ridge has had embedded
     unseen = _unseen(ridge.statistics, rows.holdout, texts).within(ridge.head.labels)
     if len(unseen.labels) < _ENOUGH_HELD_OUT:
         return ridge
     truth = places_of(unseen.labels, ridge.head.labels)  # both have learnt the same rows
     usual = row_scores(ridge.proved.logits(unseen.X, unseen.texts), truth)
-    learnt = _class_rows(deduplicate([*rows.replay, *rows.examples]).examples, texts)
-    look = FirstLook.at(learnt, _held_out(rows.holdout, texts), settings=FastSettings.of(spec.params), seed=spec.seed)
+    learnt = class_rows(deduplicate([*rows.replay, *rows.examples]).examples, texts)
+    look = FirstLook.at(learnt, held_out(rows.holdout, texts), settings=FastSettings.of(spec.params), seed=spec.seed)
     if look.scores(unseen, ridge.head.labels).mean() >= usual.mean():
         return ridge  # with all of its features it would hardly be clearly better
     other = fit_fast(replace(spec, params={**spec.params, "gamma": look.gamma}), context, embedder)
@@ -239,8 +224,13 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
     return other if clearly_lower(rival, usual) else ridge
 
 
-def _carried(spec: JobSpec, encoder: str, head: str) -> tuple[ClosedForm, ClassesLearner | None]:
-    """The closed form, and the sums of the previous model where they go on: same encoder, same kind of head."""
+def _carried(
+    spec: JobSpec, encoder: str, head: str, ahead: WorkedAhead | None
+) -> tuple[ClosedForm, ClassesLearner | None]:
+    """The closed form, and the sums of the previous model where they go on: same encoder, same kind of head.
+
+    Those that were read `ahead` are taken where they are the same.
+    """
     form = CLOSED_FORMS[head]
     if spec.previous is None:
         return form, None
@@ -252,7 +242,8 @@ def _carried(spec: JobSpec, encoder: str, head: str) -> tuple[ClosedForm, Classe
     if not statistics.is_file() or not same or (card.head != form.head and card.head in CLOSED_FORMS):
         logger.info("training.statistics_not_carried", extra={"previous": str(spec.previous), "rebuilt_from": "replay"})
         return form, None
-    sums: ClassesLearner = form.load(statistics)
+    known = None if ahead is None else ahead.taken(spec.previous)
+    sums: ClassesLearner = form.load(statistics) if known is None else known
     return form, sums
 
 
@@ -273,7 +264,7 @@ def _made(
         held = []
     dimension = hidden_size(texts.folder)
     sums: ClassesLearner = form.make(
-        settings, _class_rows(fit, texts), _held_out(held, texts), dimension=dimension, seed=spec.seed
+        settings, class_rows(fit, texts), held_out(held, texts), dimension=dimension, seed=spec.seed
     )
     return sums
 
@@ -296,7 +287,7 @@ class _Solved:
 
 
 def _solve(
-    form: ClosedForm, spec: JobSpec, settings: FastSettings, sums: ClassesLearner, rows: _Rows, texts: Texts
+    form: ClosedForm, spec: JobSpec, settings: FastSettings, sums: ClassesLearner, rows: JobRows, texts: Texts
 ) -> _Solved:
     """The heads with the settings and the temperature that held-out rows like best, and what was chosen.
 
@@ -308,7 +299,7 @@ def _solve(
     last = int(before.get("chosen_at", 0))  # rows that were in; 0 where there was no choice
     choose = enough and sums.rows >= GROWN * last
     chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
-    how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
+    how = form.choose(sums, settings, unseen if choose else held_out((), texts), before)
     proof = unseen.within(sums.labels)
     seen = sums.seen(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts))
     proved, whole = sums.solve_with(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts, features=seen), how)
@@ -344,7 +335,7 @@ def _solve(
     )
 
 
-def _forgotten(spec: JobSpec, rows: _Rows, learnt_after: Sequence[int]) -> int:
+def _forgotten(spec: JobSpec, rows: JobRows, learnt_after: Sequence[int]) -> int:
     """How many of the rows to erase the previous head had learnt after its proof, and the new one has not."""
     if spec.previous is None or not rows.erase:
         return 0
@@ -380,7 +371,7 @@ def _left_out(
     sums: ClassesLearner, replay: Sequence[Example], unseen: HeldOut, texts: Texts, how: Any
 ) -> tuple[HeadWeights, ClassesLearner, HeldOut]:
     """The head and the sums without the replay rows, which thereby become rows that they have not seen."""
-    stored = _class_rows(replay, texts)
+    stored = class_rows(replay, texts)
     without = sums.copy()
     without.remove(stored)
     if not without.labels:
@@ -393,7 +384,7 @@ def _left_out(
     return without.solve(how), without, joined
 
 
-def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, texts: Texts) -> dict[str, float]:
+def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: JobRows, texts: Texts) -> dict[str, float]:
     """Accuracy and log loss on held-out rows before they were learnt; on replay rows, of the last head and this one."""
     figures: dict[str, float] = {}
     labels = solved.head.labels
@@ -412,9 +403,9 @@ def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, 
         return figures
     old = read_head(spec.previous)
     both = [label for label in old.labels if label in set(labels)]
-    replay = _held_out(rows.replay, texts).within(both)
+    replay = held_out(rows.replay, texts).within(both)
     if replay.labels and read_card(spec.previous).encoder_fingerprint == texts.fingerprint:
-        seen = solved.head.mapped(replay.X, replay.texts)
+        seen = sums.seen(ClassRows(X=replay.X, labels=replay.labels, texts=replay.texts))
         figures["replay_accuracy"] = _accuracy(solved.head, seen, replay.labels, both)
         seen = seen if old.sees_as(solved.head) else old.mapped(replay.X, replay.texts)
         figures["replay_accuracy_before"] = _accuracy(old, seen, replay.labels, both)
@@ -429,17 +420,4 @@ def _accuracy(head: HeadWeights, seen: RowFeatures, labels: Sequence[str], among
 
 def _unseen(sums: ClassesLearner, holdout: Sequence[Example], texts: Texts) -> HeldOut:
     """The held-out rows that are not in the sums, whatever the caller said."""
-    return _held_out([row for row in holdout if row_hash(row.text) not in sums.known_keys], texts)
-
-
-def _held_out(rows: Sequence[Example], texts: Texts) -> HeldOut:
-    words = tuple(row.text for row in rows)
-    return HeldOut(X=texts(words), labels=tuple(row.label for row in rows), texts=words)
-
-
-def _class_rows(rows: Sequence[Example], texts: Texts) -> ClassRows:
-    """The rows as closed forms take them, each with its key."""
-    words = [row.text for row in rows]
-    return ClassRows(
-        X=texts(words), labels=[row.label for row in rows], keys=[row_hash(text) for text in words], texts=words
-    )
+    return held_out([row for row in holdout if row_hash(row.text) not in sums.known_keys], texts)

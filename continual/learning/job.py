@@ -14,11 +14,11 @@ from pathlib import Path
 
 from perennial.continual.errors import InputError, PerennialError
 from perennial.continual.jobs.priority import lower_priority
-from perennial.continual.learning.context import Cancelled, Context
+from perennial.continual.learning.context import Cancelled, Context, WorkedAhead
 from perennial.continual.learning.learners import LEARNERS, train_model
 from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["main"]
+__all__ = ["log_to_stderr", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +26,14 @@ _STOPPED = 143  # 128 + SIGTERM
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the job in the spec file named by the only argument and returns the exit code."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+def main(arguments: Sequence[str], ahead: WorkedAhead | None = None) -> int:
+    """Runs the job in the spec file named by the only argument, with what is ready of it, and returns the exit code."""
+    log_to_stderr()
     if len(arguments) != 1:
         logger.error("usage: python -m perennial.continual.learning.job SPEC.json")
         return InputError.exit_code
     context = Context.on_stdout()
+    context.ahead = ahead
     restore = context.listen()
     try:
         spec = JobSpec.read(Path(arguments[0]))
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str]) -> int:
         restore()
     sys.stdout.write(json.dumps({"stage": "done", "done": 1, "total": 1, "metrics": card.metrics}) + "\n")
     return 0
+
+
+def log_to_stderr() -> None:
+    """Have what is logged on standard error, for the job's log."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 
 
 def _with_encoder(spec: JobSpec) -> JobSpec:

@@ -1,7 +1,8 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,14 +14,18 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.class_sums import ClassRows
+from perennial.continual.learning.equations_ahead import EquationsAhead
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, RowFeatures
 from perennial.continual.learning.lapack import on_each
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.normal_equations import NormalEquations, Penalty, Regression, Solver, together
+from perennial.continual.learning.ridge_ahead import RidgeAhead
 from perennial.continual.learning.sums import SumsFile
 
 __all__ = ["Ridge"]
+
+logger = logging.getLogger(__name__)
 
 _FORMAT, _OF_SKETCHES = "perennial-ridge-1", "perennial-ridge-2"
 _USUAL = Penalty()
@@ -57,6 +62,7 @@ class Ridge(AnchoredSums):
             raise ConfigurationError(f"{lexical.sketches} sketches cannot share {features.size} Fourier features alike")
         super().__init__(features, features.size + lexical.size, parts=lexical.sketches)
         self.lexical = lexical
+        self._ahead: RidgeAhead | None = None
 
     def mapped(self, rows: ClassRows) -> Floats:
         """Features of rows, (rows, D): one sketch after the other, in each those of the encoder first."""
@@ -66,15 +72,60 @@ class Ridge(AnchoredSums):
             self.features(rows.X) if known is None else known.of_embeddings,
             self.lexical(rows.texts or []) if known is None or known.of_words is None else known.of_words,
         ]
-        each = [block.reshape(len(rows), sketches, -1) for block in both]
-        features: Floats = np.concatenate(each, axis=2).reshape(len(rows), -1)
+        each = [block.reshape(len(rows), sketches, block.shape[1] // sketches) for block in both]
+        features: Floats = np.concatenate(each, axis=2).reshape(len(rows), self._sums.size)
         features *= np.sqrt(sketches)  # so that a sketch's own have the length that those of all have together
         return features
 
     def seen(self, rows: ClassRows) -> RowFeatures:
         """Rows as every head of these sums sees them."""
         self._check(rows)
+        return self._see(rows) if self._ahead is None else self._ahead.seen(rows, self._see)
+
+    def _see(self, rows: ClassRows) -> RowFeatures:
         return RowFeatures(of_embeddings=self.features(rows.X), of_words=self.lexical(rows.texts or []))
+
+    def look_ahead(self, penalty: Penalty, proof: ClassRows, others: ClassRows) -> None:
+        """Work out what the next update's solutions with this penalty need of what is in now.
+
+        They are the same then to 1e-9 and cost less than half. It takes as long as a solution, and 8 D^2 bytes for each
+        sketch. An update that takes rows back goes without.
+
+        Args:
+            penalty: of the solutions.
+            proof: rows that are likely to be the proof again.
+            others: rows of which `seen` is asked again.
+        """
+        self._check(proof)
+        equations = self.equations(penalty.anchor_rows)
+        before = set(proof.texts or ())
+        rows = proof.joined(others.at([row for row, text in enumerate(others.texts or ()) if text not in before]))
+        seen = self._see(rows)
+        first = RowFeatures(
+            of_embeddings=seen.of_embeddings[: len(proof)],
+            of_words=None if seen.of_words is None else seen.of_words[: len(proof)],
+        )
+        self._ahead = RidgeAhead(
+            on_each(lambda part: EquationsAhead(part, penalty), equations),
+            self._sums.columns,
+            self.mapped(replace(proof, features=first)),
+            rows.texts or (),
+            seen,
+        )
+
+    def add(self, rows: ClassRows) -> int:
+        """See `AnchoredSums.add`."""
+        if self._ahead is None or rows.keys is None:
+            self._ahead = None
+            return super().add(rows)
+        self._check(rows)
+        return self._sums.add(rows, self._ahead.noting(self.known_keys, self.mapped))
+
+    def remove(self, rows: ClassRows) -> int:
+        """See `AnchoredSums.remove`."""
+        if len(rows):
+            self._ahead = None
+        return super().remove(rows)
 
     def merge(self, other: "Ridge") -> None:
         """Adds all that `other` has learnt.
@@ -84,6 +135,7 @@ class Ridge(AnchoredSums):
         """
         if not self.features.same_as(other.features) or self.lexical != other.lexical:
             raise DataError("the two regressions use different features; make both with the same seed, gamma and sizes")
+        self._ahead = None
         self._take_over(other)
 
     def anchor(self, label: str, rows: ClassRows) -> None:
@@ -133,7 +185,11 @@ class Ridge(AnchoredSums):
             solver = Solver(equations[place], penalty)
             return solver.solution(), solver.with_rows(own, members.sum(axis=1), members @ own)
 
-        heads = on_each(both, range(len(equations)))
+        ahead = self._ahead
+        heads = None if ahead is None else ahead.solutions(equations, penalty, more, features, members)
+        if heads is not None:
+            logger.info("training.solved_by_what_was_ready")
+        heads = heads or on_each(both, range(len(equations)))
         return self._head([without for without, _ in heads]), self._head([within for _, within in heads])
 
     def _head(self, solved: Sequence[Regression]) -> HeadWeights:

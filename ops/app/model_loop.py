@@ -90,7 +90,7 @@ class ModelLoop:
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
         self._worth = WorthWatch(ledger, workspace, model, self.traffic, self._accuracy)
-        maker = ChallengerMaker(ledger, workspace, model, warm=warm)
+        self._maker = maker = ChallengerMaker(ledger, workspace, model, warm=warm)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
             ledger, workspace, model, self.traffic, lambda version, inputs: ask(engine, version, inputs)
@@ -125,6 +125,7 @@ class ModelLoop:
     def leave(self) -> None:
         """Begin nothing more; a step and a report under way are given up, and made again after the next start."""
         self._leaving.set()
+        self._maker.work_ahead(None)
         self.runner.leave()
 
     def stop(self, *, within_s: float = STOP_S) -> bool:
@@ -152,6 +153,7 @@ class ModelLoop:
         )
         route = self._ledger.route(self.model)
         if route is not None:
+            self._work_ahead(route.champion)
             self._look(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
@@ -161,6 +163,14 @@ class ModelLoop:
         evidence = None if begins_with is None else begins_with.to_json()
         cycle = self.runner.fire(reason, actor=POLICY, evidence=evidence)
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _work_ahead(self, champion: int) -> None:
+        """Between cycles; what an erasure is taking out of everything else is kept in no memory either."""
+        cycle = self._ledger.active_cycle(self.model)
+        if self._ledger.erasure_under_way(self.model) is not None:
+            self._maker.work_ahead(None)
+        elif cycle is None or cycle.on_probation:
+            self._maker.work_ahead(champion)
 
     def _date_anew(self) -> None:
         """What a wrong clock stamped ahead of now would hold a retraining back until then."""

@@ -9,9 +9,13 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
+from perennial.continual.jobs.waiting import WaitingJobs
+from perennial.continual.jobs.warm import WarmJobs
+from perennial.continual.learning.card import is_finished
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.records import PromotionDecision
 from perennial.continual.tasks import learns_labels
-from perennial.ops.ledger import VersionRow
+from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.logged_choices import UnknownTime, read_logged
@@ -20,10 +24,12 @@ from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.tasks import serving_side
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["JOB_MODULES", "ChallengerMaker"]
 
 JOB_MODULES = (  # what a closed form's training, its export and the judgement load, and no torch
+    "perennial.continual.learning.ahead_job",
     "perennial.continual.learning.fast",
     "perennial.continual.learning.job",
     "perennial.exporters.job",
@@ -39,11 +45,37 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "onnxruntime",
     "openvino",
 )
-_SPEC = "judge.json"
+_SPEC, _LAST = "judge.json", "train.json"
+_AHEAD = "perennial.continual.learning.ahead_job"
+_WORKED_AHEAD = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 
 
 class ChallengerMaker(VersionMaker):
     """Makes one model's challengers, and has them judged. Every step may be repeated."""
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, warm: WarmJobs | None = None) -> None:
+        super().__init__(ledger, workspace, model, warm=warm)
+        learning = self._settings.learning
+        if warm is not None and learning.work_ahead and learning.learner in _WORKED_AHEAD:
+            log = workspace.runs(model) / "ahead.log"
+            self._waiting = WaitingJobs(warm, _AHEAD, log=log, niceness=learning.niceness)
+
+    def work_ahead(self, champion: int | None) -> None:
+        """Have a process work out what the champion's next update needs; with None, none keeps anything of it.
+
+        Harmless where that is so already.
+        """
+        if self._waiting is None:
+            return
+        folder, bundle = None, Path()
+        if champion is not None:
+            folder, bundle = self.folder(champion), self._workspace.bundle(self._model, champion)
+        if folder is None or not (folder / _LAST).is_file() or not is_finished(bundle):
+            self._waiting.drop()
+            return
+        rows = [path for path in (folder / "holdout.jsonl", folder / "replay.jsonl") if path.is_file()]
+        written = [str(path.stat().st_mtime_ns) for path in rows]  # an erasure writes them anew
+        self._waiting.keep([str((folder / _LAST).absolute()), str(bundle.absolute()), *written])
 
     def export_judged(
         self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress

@@ -13,6 +13,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
+from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.learners import learner_named
@@ -80,6 +81,7 @@ class VersionMaker:
         self._repository = ModelRepository(workspace.repository)
         self._niceness = self._settings.learning.niceness if niceness is None else niceness
         self._warm = warm
+        self._waiting: WaitingJobs | None = None
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
 
@@ -199,7 +201,9 @@ class VersionMaker:
         folder = self.folder(version)
         spec.write(folder / f"{name}.json")
         timeout_s = self._settings.learning.timeout_s
-        result = self._run("perennial.continual.learning.job", folder, name, timeout_s, on_progress)
+        result = self._run(
+            "perennial.continual.learning.job", folder, name, timeout_s, on_progress, waiting=self._waiting
+        )
         if result.exit_code != 0 or not is_finished(spec.out):
             raise JobErrors(
                 what=what or f"training of {self._model} version {version}",
@@ -322,7 +326,14 @@ class VersionMaker:
         return self._settings.learning.of_first_version() if champion is None else self._settings.learning
 
     def _run(
-        self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress, *arguments: str
+        self,
+        module: str,
+        folder: Path,
+        name: str,
+        timeout_s: float,
+        on_progress: Progress,
+        *arguments: str,
+        waiting: WaitingJobs | None = None,
     ) -> JobResult:
         return run_job(
             module,
@@ -334,6 +345,7 @@ class VersionMaker:
             on_progress=on_progress,
             killed_retries=KILLED_RETRIES,
             warm=self._warm,
+            waiting=waiting,
         )
 
 

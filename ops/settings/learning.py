@@ -39,6 +39,11 @@ class LearningSettings(Section):
         True,
         description="learn from the embeddings that answered the requests, kept in half precision in the traffic log",
     )
+    work_ahead: bool = Field(
+        True,
+        description="keep a process that has worked out what the champion's next update needs, where "
+        "schedule.warm_jobs is on, its head is a ridge and memory is plenty: five times its sums' file",
+    )
     threads: int = Field(2, ge=1)
     niceness: int = Field(10, ge=0, le=19, description="of a training; 19 leaves most to what serves")
     timeout_s: float = Field(3_600.0, gt=0)

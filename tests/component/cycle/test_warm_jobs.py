@@ -13,6 +13,7 @@ import pytest
 
 from perennial.continual.jobs import process, warm
 from perennial.continual.jobs.process import run_job
+from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import ForkedJob, WarmJobs
 
 pytestmark = pytest.mark.component
@@ -230,3 +231,70 @@ def test_another_release_has_jobs_begin_cold_until_a_new_process_has_loaded_it(s
     _wait_until(lambda: jobs.pid not in (first, None))
     assert jobs.wait_loaded(60)
     _end_well(_begin(jobs, tmp_path / "next"), tmp_path / "next")
+
+
+def _waiting(jobs: WarmJobs, folder: Path) -> WaitingJobs:
+    return WaitingJobs(jobs, "tests.component.cycle.told_job", log=folder / "waiting.log", niceness=0)
+
+
+def _gone(pid: int | None) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_waiting_job_is_told_once_and_another_one_takes_its_place(started: Warm, tmp_path: Path) -> None:
+    waiting, said, log = _waiting(started(), tmp_path), list[dict[str, object]](), tmp_path / "job.log"
+    assert waiting.take(["nothing waits"], log) is None
+    waiting.keep(["one"])
+    first = waiting.pid
+    waiting.keep(["one"])
+    assert waiting.pid == first is not None
+    waiting.keep(["another"])
+    _wait_until(lambda: _gone(first))
+    second = waiting.pid
+    result = run_job("tests.none", ["spec"], log=log, timeout_s=60, on_progress=said.append, waiting=waiting)
+    assert (result.exit_code, said) == (0, [{"arguments": ["spec"], "log": str(log)}])
+    assert _gone(second)
+    assert waiting.pid is None
+    waiting.keep(["another"])
+    third = waiting.pid
+    waiting.drop()
+    _wait_until(lambda: _gone(third))
+
+
+def test_a_waiting_job_that_dies_is_begun_again_but_not_for_ever(started: Warm, tmp_path: Path) -> None:
+    waiting, seen = _waiting(started(), tmp_path), list[int]()
+    for _ in range(3):
+        waiting.keep(["one"])
+        assert waiting.pid is not None
+        seen.append(waiting.pid)
+        os.kill(seen[-1], signal.SIGKILL)
+        _wait_until(lambda: waiting.pid is None)
+    assert waiting.take(["it is dead"], tmp_path / "job.log") is None
+    for _ in range(3):
+        waiting.keep(["two"])
+        if waiting.pid is not None:
+            seen.append(waiting.pid)
+            os.kill(seen[-1], signal.SIGKILL)
+            _wait_until(lambda: waiting.pid is None)
+    waiting.keep(["two"])
+    assert (waiting.pid, len(set(seen))) == (None, 6)
+    waiting.keep(["three"])
+    assert waiting.pid is not None
+    waiting.drop()
+
+
+def test_a_waiting_job_keeps_no_earlier_release(started: Warm, tmp_path: Path) -> None:
+    marker = tmp_path / "release"
+    marker.touch()
+    jobs = started(installed=[marker])
+    waiting, first = _waiting(jobs, tmp_path), jobs.pid
+    waiting.keep(["one"])
+    old = waiting.pid
+    assert old is not None
+    os.utime(marker, ns=(1, 1))
+    assert _begin(jobs, tmp_path / "cold") is None
+    _wait_until(lambda: _gone(old) and jobs.pid not in (first, None))
+    assert jobs.wait_loaded(60)
+    waiting.keep(["one"])
+    assert waiting.pid not in (old, None)
+    waiting.drop()
