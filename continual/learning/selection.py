@@ -98,9 +98,13 @@ def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Pri
 
 
 def default_penalty(sums: Ridge) -> Penalty:
-    """What to use when there is nothing to choose with: many narrow classes bear less shrinkage than few broad ones."""
+    """What to use when there is nothing to choose with: many narrow classes bear less shrinkage than few broad ones.
+
+    Priors are uniform: least squares hides a class with few rows behind those with many, and so it is found.
+    """
     many = len(sums.labels) >= _MANY_CLASSES
-    return Penalty(shrinkage=0.03, words=0.3) if many else Penalty(shrinkage=0.5, words=1.0)
+    shrinkage, words = (0.03, 0.3) if many else (0.5, 1.0)
+    return Penalty(shrinkage=shrinkage, words=words, priors=Priors.UNIFORM)
 
 
 def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequence[str]) -> Penalty:

@@ -158,6 +158,23 @@ def test_held_out_rows_choose_to_read_words() -> None:
     assert choose_penalty(head, nobody, default_penalty(head), free=["words"]) == default_penalty(head)
 
 
+def test_a_class_with_few_rows_is_not_hidden_behind_the_others() -> None:
+    """By default; with priors as frequent as the rows, less of it is found, and less of all."""
+    every = rows(900)
+    given = every.at([row for row, label in enumerate(every.labels) if label != "c0" or row % 12 == 0])
+    head, asked = learnt(given), rows(400, seed=1)
+    truth, usual = np.array(asked.labels), default_penalty(head)
+
+    def right(penalty: Penalty) -> NDArray[np.bool_]:
+        solved = head.solve(penalty)
+        found: NDArray[np.bool_] = np.array(solved.labels)[solved.logits(asked.X, asked.texts).argmax(axis=1)] == truth
+        return found
+
+    by_default, frequent = right(usual), right(replace(usual, priors=Priors.EMPIRICAL))
+    assert by_default[truth == "c0"].mean() > frequent[truth == "c0"].mean() + 0.05
+    assert by_default.mean() > frequent.mean()
+
+
 def test_an_anchored_class_is_answered_before_its_first_row() -> None:
     given, test_rows = rows(200, noise=0.3), rows(100, seed=1, noise=0.3)
     old = given.at([row for row, label in enumerate(given.labels) if label in {"c0", "c1"}])
