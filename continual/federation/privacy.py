@@ -77,7 +77,7 @@ def delta_of(epsilon: float, mu: float) -> float:
     """The delta at which Gaussian noise of 1 / mu times the change keeps epsilon.
 
     >>> round(delta_of(1.0, 1.0), 6)
-    0.126936
+    0.126937
     """
     from scipy.special import log_ndtr
 

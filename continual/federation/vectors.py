@@ -27,7 +27,8 @@ def to_vector(sums: NamedSums, entries: Entries, squares: Sequence[str] = ()) ->
         DataError: the sums have an entry that is not in `entries`.
 
     >>> sums = NamedSums({"counts": ("class",)})
-    >>> sums.arrays["counts"][sums.places("class", ["b"])] = 2.0
+    >>> place = sums.places("class", ["b"])
+    >>> sums.arrays["counts"][place] = 2.0
     >>> to_vector(sums, {"class": ["a", "b"]}).tolist()
     [0.0, 2.0]
     """

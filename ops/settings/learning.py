@@ -41,8 +41,8 @@ class LearningSettings(Section):
     )
     work_ahead: bool = Field(
         True,
-        description="keep a process that has worked out what the champion's next update needs, where "
-        "schedule.warm_jobs is on, its head is a ridge and memory is plenty: five times its sums' file",
+        description="keep a process that has worked out what a ridge's next update needs; it takes "
+        "schedule.warm_jobs, and five times the sums' file in memory",
     )
     threads: int = Field(2, ge=1)
     niceness: int = Field(10, ge=0, le=19, description="of a training; 19 leaves most to what serves")
