@@ -139,8 +139,9 @@ class AnswerLog:
 
     def _start(self) -> None:
         if self._thread is None:  # it outlives whatever goes wrong in it
-            self._thread = threading.Thread(target=self._work, name="answer-log", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="answer-log", daemon=True)
+            thread.start()
+            self._thread = thread  # one that could not be started is tried again with the next rows
 
     def _work(self) -> None:
         while True:
@@ -215,12 +216,13 @@ class AnswerLog:
         batch.tried.set()
 
     def _log_lost(self, *, at_once: bool = False) -> None:
-        with self._lock:
-            now, lost = time.monotonic(), self._lost - self._logged_lost
-            if not lost or (not at_once and now - self._logged_at < _LOG_EVERY_S):
-                return
-            self._logged_at, self._logged_lost = now, self._lost
-        logger.error("traffic.lost", extra={"rows": lost, "in_all": self._lost})
+        with self._noting:  # who closes the log waits for a line that the thread is writing
+            with self._lock:
+                now, lost = time.monotonic(), self._lost - self._logged_lost
+                if not lost or (not at_once and now - self._logged_at < _LOG_EVERY_S):
+                    return
+                self._logged_at, self._logged_lost, in_all = now, self._lost, self._lost
+            logger.error("traffic.lost", extra={"rows": lost, "in_all": in_all})
 
 
 def answer_columns(side: ServingSide, rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dict[str, Any]:

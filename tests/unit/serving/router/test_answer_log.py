@@ -106,6 +106,34 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted_and_told(disk, caplog,
     assert sum(record.rows for record in lost) == log.figures.rows_lost
 
 
+def test_a_log_that_is_closed_waits_for_the_line_that_is_being_written_of_what_was_lost(disk, monkeypatch):
+    log, begun, told = AnswerLog(disk, wait_s=0.05, max_rows=1), threading.Event(), []
+
+    def slow(message: str, extra: Mapping[str, Any]) -> None:
+        begun.set()
+        time.sleep(0.2)
+        told.append((message, extra["rows"]))
+
+    monkeypatch.setattr("perennial.ops.serving.router.answer_log.logger.error", slow)
+    disk.well.clear()
+    for number in range(3):
+        log.write(_rows(f"{number}"))
+    disk.well.set()
+    assert begun.wait(20)
+    log.close()
+    assert told == [("traffic.lost", log.figures.rows_lost)]
+
+
+def test_a_thread_that_could_not_be_started_is_started_with_the_next_rows(disk, monkeypatch):
+    log = AnswerLog(disk, wait_s=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda thread: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            log.write(_rows("first"))
+    log.write(_rows("second"))
+    assert disk.texts == ["first", "second"]
+
+
 def test_many_threads_lose_and_double_nothing(disk):
     log = AnswerLog(disk)
 
