@@ -180,7 +180,7 @@ class Router:
         )
         self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
         self._memory = side.memory(settings.memory_path)
-        self._cache = AnswerCache(settings.cache_rows)
+        self._cache = AnswerCache(0 if side.remembers else settings.cache_rows)
         self._route_file = RouteFile(settings.route_path)
         self._versions = VersionSides(side, settings.repository / settings.engine_model)
         self._route: Route | None = None
@@ -205,6 +205,10 @@ class Router:
     def unremembered(self) -> int:
         """Questions that were answered without what is remembered of who asks, because it could not be read."""
         return self._memory.unread
+
+    def forget_old(self) -> None:
+        """Let go of answers that have been kept for long enough; call it now and then."""
+        self._cache.forget_old()
 
     def close(self) -> None:
         """Write what a full disk had refused, where it has space again."""
@@ -309,13 +313,9 @@ class Router:
     def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
         route = batch.route
         if route.previous is None:  # nobody to answer in its place
-            found = self._answer_rows(batch, route.champion, rows, self._ask)
-            self._substituted = False
-            return found
+            return self._answer_rows(batch, route.champion, rows, self._ask)
         try:
-            found = self._answer_rows(batch, route.champion, rows, self._within(self._champions))
-            self._substituted = False
-            return found
+            return self._answer_rows(batch, route.champion, rows, self._within(self._champions))
         except PerennialError as exc:
             if not alone:
                 raise
@@ -363,6 +363,8 @@ class Router:
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
             )
         answers = dict(zip(rows, side.answers(task_inputs, inputs, outputs), strict=True))
+        if version == batch.route.champion:  # itself: what is kept of it proves nothing of its engine
+            self._substituted = False
         for index, answer in answers.items():
             self._cache.keep(version, batch.rows[index].input, answer)
         return answers

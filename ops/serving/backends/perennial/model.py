@@ -365,8 +365,9 @@ class TritonPythonModel:
         }
 
     def _publish_figures(self) -> None:
-        """Publish the figures from time to time, apart from all answering."""
+        """Publish the figures from time to time, apart from all answering, and forget what was kept for long."""
         while not self._ended.wait(_PUBLISH_S):
+            self._router.forget_old()
             log = self._router.log_figures
             self._figures.publish(
                 {

@@ -38,6 +38,38 @@ def test_nothing_is_kept_for_longer_than_promised(passed_s: float, kept: bool) -
     assert (cache.get(1, "a") is not None) is kept
 
 
+def test_what_nobody_asks_again_goes_in_time_too() -> None:
+    clock = Clock()
+    cache = AnswerCache(3, clock)
+    cache.keep(1, "old", _answer("old"))
+    clock.now += 1.0
+    cache.keep(1, "young", _answer("young"))
+    cache.get(1, "old")  # asked for last, and still computed first
+    clock.now += KEPT_S - 0.5
+    cache.forget_old()
+    assert (len(cache), cache.get(1, "old")) == (1, None)
+    assert cache.get(1, "young").label == "young"
+    clock.now += 1.0
+    cache.forget_old()
+    assert len(cache) == 0
+
+
+def test_an_answer_that_is_computed_again_is_young_again_and_kept_once() -> None:
+    clock = Clock()
+    cache = AnswerCache(2, clock)
+    cache.keep(1, "a", _answer("a"))
+    clock.now += KEPT_S - 1.0
+    cache.keep(1, "b", _answer("b"))
+    cache.keep(1, "a", _answer("again"))
+    clock.now += 2.0
+    assert (len(cache), cache.get(1, "a").label) == (2, "again")
+    cache.keep(1, "c", _answer("c"))
+    assert [cache.get(1, text) is not None for text in "abc"] == [True, False, True]
+    clock.now += KEPT_S + 1.0
+    cache.forget_old()
+    assert len(cache) == 0
+
+
 def test_a_kept_answer_holds_no_batchs_memory() -> None:
     batch = np.ones((64, 2), dtype=np.float32)
     cache = AnswerCache(1)

@@ -607,3 +607,37 @@ def test_the_same_text_is_computed_once_a_version_and_logged_each_time(place):
     _route(place, epoch=2, champion=2)
     assert [answer.version for answer in _answer(router, [Question("yes")])] == [2]
     assert engines.calls[-1][0] == 2
+
+
+def test_a_task_whose_answers_depend_on_what_is_remembered_has_none_given_again(place, monkeypatch):
+    monkeypatch.setattr(type(SIDE), "remembers", True)
+    engines = _Engines()
+    router = Router(replace(_settings(place), cache_rows=8), SIDE, _Sink(), engines)
+    for _ in range(2):
+        _answer(router, [Question("yes")])
+    assert (len(engines.calls), router.repeated) == (2, 0)
+
+
+def test_an_answer_that_is_given_again_does_not_say_that_the_champions_engine_answers(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    engines = _Engines()
+    router = Router(replace(_settings(place), cache_rows=8), SIDE, _Sink(), engines)
+    _answer(router, [Question("yes")])
+    engines.broken = {2}
+    assert _answer(router, [Question("no")])[0].version == 1
+    assert _answer(router, [Question("yes")])[0].version == 2
+    assert router.substituted is True
+    engines.broken = set()
+    _answer(router, [Question("other")])
+    assert router.substituted is False
+
+
+def test_a_challengers_answers_are_its_own_also_where_the_champion_answered_the_same_text(place):
+    engines = _Engines()
+    router = Router(replace(_settings(place), cache_rows=8), SIDE, _Sink(), engines)
+    _answer(router, [Question("yes")])
+    _route(place, challenger=2, share=1.0, epoch=2)
+    for _ in range(2):
+        [answered] = _answer(router, [Question("yes")])
+        assert (answered.version, answered.arm, len(answered.answer.scores)) == (2, Arm.CHALLENGER, 3)
+    assert [version for version, _ in engines.calls] == [1, 2]
