@@ -57,13 +57,15 @@ def build_report(
     timeout_s: float = 120.0,
     *,
     keep_runs: int = 50,
+    niceness: int = 10,
     cancel: threading.Event | None = None,
 ) -> ReportPaths:
     """Return the paths of a finished report; takes seconds, so call it off the request path.
 
     Beside `NAME.html` lie `NAME.json` (values and tests) and `NAME.snapshot.json`. With a workspace the run is added to
     the project named `metadata["model"]`, which keeps its last `keep_runs` runs: look with
-    `evidently ui --workspace FOLDER`. Every file is placed whole or not at all.
+    `evidently ui --workspace FOLDER`. Every file is placed whole or not at all. At the highest `niceness` (19) it may
+    get so little of a busy machine that `timeout_s` passes.
 
     Raises:
         PerennialError: the child failed, passed `timeout_s` or was cancelled; it has been killed.
@@ -80,7 +82,7 @@ def build_report(
             "keep_runs": keep_runs,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _run_child(folder, timeout_s, cancel)
+        _run_child(folder, timeout_s, niceness, cancel)
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
         paths = ReportPaths(
             html=out_html,
@@ -127,13 +129,13 @@ def prune_reports(folder: Path, keep: int) -> list[Path]:
     return newest[keep:]
 
 
-def _run_child(folder: Path, timeout_s: float, cancel: threading.Event | None) -> None:
+def _run_child(folder: Path, timeout_s: float, niceness: int, cancel: threading.Event | None) -> None:
     result = run_job(
         "perennial.continual.drift.evidently_report",
         [str(folder)],
         log=folder / "child.log",
         timeout_s=timeout_s,
-        niceness=19,  # a picture of what is decided already
+        niceness=niceness,
         cancel=cancel,
         environment={
             "DO_NOT_TRACK": "1",

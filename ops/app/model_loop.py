@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
+_OF_ALERT, _ROUTINE = 10, 19  # niceness of reports: a routine one is a picture of what is decided already
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 AskEngine = Callable[[str, int, Inputs], Outputs]  # of an engine model's version
 
@@ -224,12 +225,12 @@ class ModelLoop:
         ]
         urgent = [row for row in wanted if row.payload.get("signal", {}).get("alert")]
         if urgent or not wanted:
-            return self._make_report(urgent[0]) if urgent else ""
+            return self._make_report(urgent[0], niceness=_OF_ALERT) if urgent else ""
         began = time.monotonic()
         if began < self._reports_from and self._idle() < IDLE:
             return ""
         try:
-            return self._make_report(wanted[0])
+            return self._make_report(wanted[0], niceness=_ROUTINE)
         finally:
             allowed = self.watch_share * processors()
             self._reports_from = time.monotonic() + (time.monotonic() - began) / allowed
@@ -270,7 +271,7 @@ class ModelLoop:
     def _reports_folder(self) -> Any:
         return self._workspace.reports(self.model) / "evidently"
 
-    def _make_report(self, row: DriftReportRow) -> str:
+    def _make_report(self, row: DriftReportRow, *, niceness: int) -> str:
         number = row.id or 0
         html = self._reports_folder / f"drift-{number:06d}.html"
         kept = self._settings.drift.reports_kept
@@ -285,6 +286,7 @@ class ModelLoop:
                 {"model": self.model, "version": str(row.version), "report": str(number)},
                 self._settings.drift.report_timeout_s,
                 keep_runs=kept,
+                niceness=niceness,
                 cancel=self._leaving,
             )
         except (PerennialError, OSError) as exc:

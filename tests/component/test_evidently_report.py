@@ -81,6 +81,18 @@ def test_a_report_that_takes_too_long_is_killed_and_leaves_nothing(compared: Mad
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("given", "told"), [({}, 10), ({"niceness": 19}, 19)])
+def test_a_report_gives_way_as_far_as_it_is_told(
+    compared: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, int], told: int
+) -> None:
+    def run_job(*_: object, niceness: int, **__: object) -> None:
+        raise PerennialError(f"begun at niceness {niceness}")
+
+    monkeypatch.setattr("perennial.continual.drift.evidently_report.run_job", run_job)
+    with pytest.raises(PerennialError, match=f"niceness {told}$"):
+        build_report(*compared, tmp_path / "never.html", **given)
+
+
 def test_prune_keeps_the_newest_reports_with_their_files(tmp_path: Path) -> None:
     for i in range(4):
         for suffix in (".html", ".json", ".snapshot.json"):
