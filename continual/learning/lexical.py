@@ -31,6 +31,7 @@ _BLOCK = 512  # texts at a time
 _FEW = 16  # of those that are answered: so many features stay in a processor's cache
 _ALONE = 2  # texts of which a seventh of the columns hold something: only their weights are read
 _WORDS_KEPT, _LONGEST_KEPT = 8_192, 24  # of the words seen last, and the characters of one
+_OF_SOMEBODY = re.compile(r"[\d@]")  # in a word that may be a card's number, a telephone's, or an address
 Grams = tuple[NDArray[np.intp], NDArray[np.uint64]]  # the text and the hash of each
 WEIGHT, OF_WORDS, KNOWN, LINK = "lexical", "lexical_of_words", "lexical_known", "link"  # tensors of a head's file
 _PROBES = (
@@ -244,7 +245,8 @@ class _Counted:
 class _LettersOfWords:
     """The text and the hash of every run of letters, as `_letters` gives them: texts share most of their words.
 
-    What a word has is kept for the next text with it. Safe to share between threads.
+    What a word has is kept for the next text with it, in memory alone; numbers and addresses are not. Safe to share
+    between threads.
     """
 
     def __init__(self) -> None:
@@ -268,7 +270,8 @@ class _LettersOfWords:
         if len(self._kept) + len(words) > _WORDS_KEPT:
             self._kept = {}
         for word, each in learnt.items():
-            if len(word) <= _LONGEST_KEPT and len(self._kept) < _WORDS_KEPT:
+            short = len(word) <= _LONGEST_KEPT and len(self._kept) < _WORDS_KEPT
+            if short and not _OF_SOMEBODY.search(word):
                 self._kept[word] = each.copy()  # a view would keep the others' alive
         return learnt
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.head import HeadWeights
-from perennial.continual.learning.lexical import LexicalFeatures, WordScores
+from perennial.continual.learning.lexical import _LETTERS_OF, LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE, write_head
 
 FEATURES = LexicalFeatures.of_size(4096)
@@ -168,9 +168,16 @@ def test_a_head_of_an_earlier_release_has_no_known_answers_and_is_read(tmp_path:
 def test_a_text_has_the_same_features_whatever_was_read_before() -> None:
     texts = ["my card was lost", "体验巅峰 card", "a" * 400]
     before = FEATURES(texts)
-    for start in range(0, 10_000, 500):  # more words than are kept
-        FEATURES([" ".join(f"w{number}" for number in range(start, start + 500))])
+    words = ["".join(letters) for letters in itertools.product("abcdefghij", repeat=4)]  # more than are kept
+    for start in range(0, len(words), 500):
+        FEATURES([" ".join(words[start : start + 500])])
     np.testing.assert_array_equal(FEATURES(texts), before)
+
+
+def test_of_the_words_of_texts_numbers_and_addresses_are_not_kept() -> None:
+    FEATURES(["zebra 4111111111111111 +49 ann@example.org"])
+    assert "zebra" in _LETTERS_OF._kept
+    assert not [word for word in _LETTERS_OF._kept if "@" in word or any(sign.isdecimal() for sign in word)]
 
 
 def test_a_text_has_the_same_scores_alone_and_among_others() -> None:
