@@ -211,7 +211,7 @@ def put_aside(root: Path, path: Path, cause: str, seen: tuple[int, int]) -> bool
 def _mended(root: Path, damaged: DamagedFile) -> bool:
     """Keep in the log those row groups of a compacted file that can be read, and the file itself in the quarantine.
 
-    False where that is none of them, or where none of them is what is damaged.
+    False where that is none of them, where none of them is what is damaged, and where a full disk takes no copy.
     """
     path = damaged.path
     if path.suffix != ".parquet":
@@ -223,7 +223,7 @@ def _mended(root: Path, damaged: DamagedFile) -> bool:
             return False
         copy_aside(root, path, damaged.cause)
         rows = keep_groups(file, whole)
-    except (FileNotFoundError, DataError):
+    except (OSError, DataError):
         return False
     logger.warning("traffic.mended", extra={"path": str(path), "rows": rows, "rows_lost": file.rows - rows})
     return True

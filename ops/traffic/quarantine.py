@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError, DependencyUnreachable
 
 __all__ = ["QUARANTINE", "DamagedFile", "Quarantined", "copy_aside", "examined", "quarantined", "set_aside"]
@@ -83,11 +84,15 @@ def set_aside(root: Path, path: Path, cause: str) -> None:
 
 
 def copy_aside(root: Path, path: Path, cause: str) -> None:
-    """Keep a copy of a file whose readable rows stay in the log; a second call for it does nothing."""
+    """Keep a copy of a file whose readable rows stay in the log; a second call for it does nothing.
+
+    Raises:
+        OSError: it cannot be copied, as on a full disk; nothing is kept then.
+    """
     target = root / QUARANTINE / f"{path.stem}.damaged{path.suffix}"
-    target.parent.mkdir(exist_ok=True)
     if not target.exists():
-        shutil.copyfile(path, target)
+        with written_whole(target) as partial:
+            shutil.copyfile(path, partial)
         _note(target, path, cause, target.stat().st_size, copied=True)
 
 

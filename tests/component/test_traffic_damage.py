@@ -313,6 +313,33 @@ def test_a_damaged_page_costs_its_group_of_rows_alone(
     assert (kept.source, kept.copied) == (f"parquet/{path.name}", True)
 
 
+def test_where_the_disk_takes_no_copy_a_damaged_file_goes_to_the_quarantine_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.ops.traffic.parquet._GROUP_ROWS", 5)
+    writer = TrafficWriter(tmp_path, "w")
+    for row in range(10):
+        writer.append(columns([row], first=row))
+    writer.close()
+    log = TrafficLog(tmp_path)
+    log.compact()
+    [path] = (tmp_path / "parquet").iterdir()
+    before = ParquetRows.of(path)
+    page = before.footer.row_group(1).column(before.footer.schema.names.index("text"))
+    _flip_byte(path, page.data_page_offset + page.total_compressed_size - 3)
+    content = path.read_bytes()
+
+    def full(source: Path, target: Path) -> None:
+        Path(target).write_bytes(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert numbers(log.read()) == []
+    [kept] = log.quarantined()
+    assert (kept.name, kept.copied) == (path.name, False)
+    assert (tmp_path / "quarantine" / path.name).read_bytes() == content, "half a copy would stand for all of it"
+
+
 def _flip_byte(path: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place] ^= 0xFF
