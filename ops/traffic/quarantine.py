@@ -84,16 +84,19 @@ def set_aside(root: Path, path: Path, cause: str) -> None:
 
 
 def copy_aside(root: Path, path: Path, cause: str) -> None:
-    """Keep a copy of a file whose readable rows stay in the log; a second call for it does nothing.
+    """Keep a copy of a file whose readable rows stay in the log; a second call does nothing until its size changes.
 
     Raises:
         OSError: it cannot be copied, as on a full disk; nothing is kept then.
     """
     target = root / QUARANTINE / f"{path.stem}.damaged{path.suffix}"
-    if not target.exists():
-        with written_whole(target) as partial:
-            shutil.copyfile(path, partial)
-        _note(target, path, cause, target.stat().st_size, copied=True)
+    if target.exists():
+        if target.stat().st_size == path.stat().st_size:
+            return
+        target = _free(root, target)  # a file that was mended once is damaged again
+    with written_whole(target) as partial:
+        shutil.copyfile(path, partial)
+    _note(target, path, cause, target.stat().st_size, copied=True)
 
 
 def quarantined(root: Path) -> tuple[Quarantined, ...]:

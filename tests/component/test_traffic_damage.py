@@ -292,9 +292,7 @@ def test_a_damaged_page_costs_its_group_of_rows_alone(
     [path] = (tmp_path / "parquet").iterdir()
     before = ParquetRows.of(path)
     assert before.footer.num_row_groups == 4
-    text = before.footer.schema.names.index("text")
-    page = before.footer.row_group(1).column(text)
-    _flip_byte(path, page.data_page_offset + page.total_compressed_size - 3)
+    _damage_second_group(path)
     expected = [row for row in range(20) if row not in range(5, 10)]
     if finds_it == "an erasure":
         assert log.erase("bob") == 2
@@ -313,6 +311,22 @@ def test_a_damaged_page_costs_its_group_of_rows_alone(
     assert (kept.source, kept.copied) == (f"parquet/{path.name}", True)
 
 
+def test_a_file_that_is_damaged_again_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perennial.ops.traffic.parquet._GROUP_ROWS", 5)
+    writer = TrafficWriter(tmp_path, "w")
+    for row in range(20):
+        writer.append(columns([row], first=row))
+    writer.close()
+    TrafficLog(tmp_path).compact()
+    [path] = (tmp_path / "parquet").iterdir()
+    for times in (1, 2):
+        _damage_second_group(path)
+        assert len(numbers(TrafficLog(tmp_path).read())) == 20 - 5 * times
+        kept = TrafficLog(tmp_path).quarantined()
+        assert [file.copied for file in kept] == [True] * times
+        assert len({file.size_bytes for file in kept}) == times
+
+
 def test_where_the_disk_takes_no_copy_a_damaged_file_goes_to_the_quarantine_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,9 +338,7 @@ def test_where_the_disk_takes_no_copy_a_damaged_file_goes_to_the_quarantine_whol
     log = TrafficLog(tmp_path)
     log.compact()
     [path] = (tmp_path / "parquet").iterdir()
-    before = ParquetRows.of(path)
-    page = before.footer.row_group(1).column(before.footer.schema.names.index("text"))
-    _flip_byte(path, page.data_page_offset + page.total_compressed_size - 3)
+    _damage_second_group(path)
     content = path.read_bytes()
 
     def full(source: Path, target: Path) -> None:
@@ -338,6 +350,12 @@ def test_where_the_disk_takes_no_copy_a_damaged_file_goes_to_the_quarantine_whol
     [kept] = log.quarantined()
     assert (kept.name, kept.copied) == (path.name, False)
     assert (tmp_path / "quarantine" / path.name).read_bytes() == content, "half a copy would stand for all of it"
+
+
+def _damage_second_group(path: Path) -> None:
+    footer = ParquetRows.of(path).footer
+    page = footer.row_group(1).column(footer.schema.names.index("text"))
+    _flip_byte(path, page.data_page_offset + page.total_compressed_size - 3)
 
 
 def _flip_byte(path: Path, place: int) -> None:
