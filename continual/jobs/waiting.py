@@ -54,11 +54,10 @@ class WaitingJobs:
             elif self._job is not None:
                 self._failures += 1
                 logger.warning("job.waiting_failed", extra={"job": self._module, "exit_code": self._job.wait()})
-            if self._failures >= _FAILURES:
-                return
             self._end()
             self._by = tuple(arguments)
-            self._begin(self._by)
+            if self._failures < _FAILURES:
+                self._begin(self._by)
 
     def _begin(self, arguments: tuple[str, ...]) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)

@@ -261,7 +261,9 @@ def test_a_waiting_job_is_told_once_and_another_one_takes_its_place(started: War
     _wait_until(lambda: _gone(third))
 
 
-def test_a_waiting_job_that_dies_is_begun_again_but_not_for_ever(started: Warm, tmp_path: Path) -> None:
+def test_a_waiting_job_that_dies_is_begun_again_but_not_for_ever(
+    started: Warm, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     waiting, seen = _waiting(started(), tmp_path), list[int]()
     for _ in range(3):
         waiting.keep(["one"])
@@ -276,8 +278,10 @@ def test_a_waiting_job_that_dies_is_begun_again_but_not_for_ever(started: Warm, 
             seen.append(waiting.pid)
             os.kill(seen[-1], signal.SIGKILL)
             _wait_until(lambda: waiting.pid is None)
-    waiting.keep(["two"])
+    for _ in range(3):
+        waiting.keep(["two"])
     assert (waiting.pid, len(set(seen))) == (None, 6)
+    assert caplog.messages.count("job.waiting_failed") == 5, "each failure is told once"
     waiting.keep(["three"])
     assert waiting.pid is not None
     waiting.drop()
