@@ -93,16 +93,17 @@ class TextIndex:
         return values, np.take_along_axis(where, order, axis=1).astype(np.int32)
 
     def _choose(self, rng: np.random.Generator, settings: IndexSettings) -> None:
-        told = np.flatnonzero(np.diff(self._texts.rows.indptr))  # items with words
+        weights = self._texts.rows @ np.ones(self._texts.rows.shape[1], dtype=np.float32)
+        told = np.flatnonzero(weights)  # items with words that tell something
         sample = np.sort(rng.permutation(told)[:_SAMPLE])
         if not len(sample):
             return
-        exact = np.concatenate([self._tenth(part) for part in _parts(sample, 16)])
-        top = min(_TOP, self._wanted)
+        parts = [self._least(part) for part in _parts(sample, 16)]
+        least, near = (np.concatenate(each) for each in zip(*parts, strict=True))
         for self.share in _SHARES:
             found = np.concatenate([values for _, values, _ in self.nearest(sample.tolist())])
-            hits = np.minimum((found >= exact[:, None] - _CLOSE).sum(axis=1), top)
-            self.recall = float(np.where(exact > 0, hits / top, 1.0).mean())
+            hits = np.minimum((found >= least[:, None] - _CLOSE).sum(axis=1), near)
+            self.recall = float((hits / near).mean())
             logger.info("ties.indexed", extra={"items": len(told), "share": self.share, "recall": self.recall})
             if self.recall >= settings.recall:
                 return
@@ -111,12 +112,16 @@ class TextIndex:
             "index.recall, or set index.on = false to look at all of them"
         )
 
-    def _tenth(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The cosine of each one's tenth nearest text, itself among them; all texts are looked at (places,)."""
+    def _least(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The cosine of each one's tenth nearest text, or of its last one that is near at all, and how many these are.
+
+        Each is among its own. All texts are looked at (places,).
+        """
         alike = self._texts.similarity(places.tolist())
         most = min(_TOP, self._wanted, alike.shape[1])
-        tenth: NDArray[np.float32] = -np.partition(-alike, most - 1, axis=1)[:, most - 1]
-        return tenth
+        nearest = -np.partition(-alike, most - 1, axis=1)[:, :most]
+        near = nearest > _CLOSE
+        return np.where(near, nearest, np.float32(np.inf)).min(axis=1), near.sum(axis=1)
 
 
 def _parts(places: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -46,6 +46,12 @@ def test_nearly_all_of_the_nearest_are_found_with_their_cosines() -> None:
     assert not cosines[places % 100 == 0].any(), "an item without words is near to nothing"
 
 
+def test_who_has_few_near_texts_must_find_them_too() -> None:
+    groups = ItemTexts.of([Item(name=f"{n}", text=f"own{n} group{n // 5}") for n in range(1_000)])
+    index = TextIndex(groups, _TIES, ON)
+    assert (index.share, index.recall) == (0.01, 1.0), "with fewer words each finds itself alone"
+
+
 def test_all_words_find_all_and_an_export_is_refused_where_too_few_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ItemTexts.of(_many())
     assert TextIndex(texts, _TIES, IndexSettings(on=True, recall=1.0)).recall == 1.0
