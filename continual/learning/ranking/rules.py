@@ -15,6 +15,7 @@ _UNSPACED = re.compile(  # scripts that put no spaces between words, and Hangul,
     r"\U00020000-\U0003ffff]"
 )
 _YEAR = re.compile(r"(?<![0-9a-z_])((?:1[89]|20)\d)\d(?![0-9a-z_])")
+_APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")  # inside a word: what is behind it is no word of its own
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff]")
 _NONE, _WORD, _SIGN = range(3)  # what a character is to a rule
 
@@ -68,7 +69,11 @@ class ItemRule:
         Raises:
             DataError: it has no name, or the text no words.
         """
-        words = tuple(sorted({"".join(run) for kind, run in groupby(_read(text), _kind) if kind != _NONE}))
+        read = _read(text)
+        inner = {found.start() for found in _APOSTROPHE.finditer(read)}
+        kinds = [_WORD if place in inner else _kind(character) for place, character in enumerate(read)]
+        runs = groupby(range(len(read)), kinds.__getitem__)
+        words = tuple(sorted({"".join(read[place] for place in run) for kind, run in runs if kind != _NONE}))
         if not name.strip() or not words:
             raise DataError(f"rule {name!r} is about the words {list(words)}; give a name, and one word at least")
         return cls(name=name, words=words, segment=segment)
@@ -84,7 +89,7 @@ class ItemRule:
 
 def _read(text: str) -> str:
     """One form of each letter, and no marks that are not seen."""
-    plain = _SKINS.sub("", without_hidden(text, joiners=False))
+    plain = _SKINS.sub("", without_hidden(text, joiners=False)).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).casefold())
 
 

@@ -34,6 +34,9 @@ def test_a_year_is_that_year_alone_and_a_decade_all_of_it(text: str, met: list[b
         ("ёлка", "Новогодняя ЁЛКА", "ёлками"),
         ("café", "cafe\u0301 noir", "cafeteria"),
         ("हिन्दी", "हिन्दी फ़िल्म", "हिन्दू फ़िल्म"),
+        ("children's", "The Children\N{RIGHT SINGLE QUOTATION MARK}s Hour", "Schindler's Children"),
+        ("l'horreur", "L'HORREUR du vide", "L'amour de l horreur"),
+        ("children", "The Children's Hour", "Childrens"),
         ("หนัง", "ดูหนังใหม่", "ดูละครใหม่"),
     ],
 )
