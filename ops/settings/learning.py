@@ -51,7 +51,7 @@ class LearningSettings(Section):
 
     def of_first_version(self) -> Self:
         """The same for the version that no other comes before; params are of the learner that they were told for."""
-        if self.first_learner is None:
+        if self.first_learner in {None, self.learner}:
             return self
         return self.model_copy(update={"learner": self.first_learner, "params": {}})
 

@@ -57,6 +57,8 @@ def test_headlines_begin_with_the_fast_learner_and_go_on_with_the_tuned_one() ->
     assert (first.learner, first.params) == ("auto", {})
     assert (learning.learner, learning.params["head"]) == ("finetune", "fused")
     assert first.of_first_version() == first
+    same = {"learner": "ridge", "first_learner": "ridge", "params": {"features": 9}}
+    assert ModelSettings.model_validate({"task": "opinion", "learning": same}).learning.of_first_version().params
     with pytest.raises(ValueError, match=r"learner 'item_gram' makes no models of task 'opinion'"):
         ModelSettings.model_validate({"task": "opinion", "learning": {"first_learner": "item_gram"}})
 
