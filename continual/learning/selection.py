@@ -113,7 +113,7 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     Shrinkage, then the weight of words, walk along their grids as long as a step lowers the mean score of the rows by
     more than two standard errors of the paired difference: of so many steps that could be taken, one by one standard
     error is taken by chance too often. See `choose_shrinkage` for the score. At rest that is four regressions; one more
-    tells whether priors are better uniform.
+    tells whether the other priors are better.
     """
     known = held_out.within(sums.labels)
     if not known.labels:
