@@ -17,6 +17,7 @@ from typing import IO
 from sqlalchemy import JSON, Connection, String, Table, UniqueConstraint, text
 
 from perennial.ops.ledger import schema
+from perennial.ops.safety.sqlite_files import opened
 
 __all__ = ["Holds", "Leftover", "gap_of", "leftovers", "overwrite", "page_size"]
 
@@ -40,7 +41,7 @@ class Leftover:
 
 def page_size(path: Path) -> int:
     """Bytes of a page of the file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(16)
         size = int.from_bytes(file.read(2), "big")
     return 65_536 if size == 1 else size
@@ -58,7 +59,7 @@ def leftovers(
         among: look at these pages alone; empty is all of them.
     """
     size = page_size(path)
-    with path.open("rb") as file:
+    with opened(path) as file:
         found = list(_holding(_gaps(file, size, among), holds))
         if not found:
             return []
@@ -81,7 +82,7 @@ def overwrite(connection: Connection, path: Path, leftover: Leftover) -> bool:
     if table is None or column is None:
         return False
     size = page_size(path)
-    with path.open("rb") as file:
+    with opened(path) as file:
         page = _page(file, size, leftover.page)
     if (shortest := _shortest_row(page, size)) is None:
         return False

@@ -1,5 +1,7 @@
 """Copies that SQLite left in the free space of its pages are overwritten, while others go on writing."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,17 @@ def test_nothing_is_touched_where_no_copy_is(path, clock, caplog):
         assert ledger.leave_no_copies(holds)
     assert path.read_bytes() == before
     assert caplog.text == ""
+
+
+def test_looking_at_the_pages_ends_no_lock_on_the_file(path, clock):
+    elsewhere = (
+        "import sqlite3, sys; held = sqlite3.connect(sys.argv[1]); held.execute('SELECT * FROM model'); held.close()"
+    )
+    with opened(path, clock) as ledger:
+        assert ledger.leave_no_copies(holds)
+        ledger.put_state("intent", "cursor 1", {"id": "some"})
+        subprocess.run([sys.executable, "-c", elsewhere, str(path)], check=True, timeout=60)
+        ledger.put_state("intent", "cursor 2", {"id": "some"})  # into a log that nobody has deleted
 
 
 def opened(path, clock):
