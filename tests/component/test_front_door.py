@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from perennial.ops.serving.secret import KEY
 from perennial.ops.serving.server.server import TraceSpec, TritonServer
@@ -542,7 +543,12 @@ def test_a_request_that_its_caller_traces_is_part_of_that_trace_and_others_are_n
     before = len(collector.spans)
     for named in ({}, {"traceparent": f"00-{trace}-{span}-01"}, {"traceparent": "00-nonsense-01"}):
         assert town.post(_request("card lost"), **named).status_code == 200
-    spans = collector.wait(lambda seen: any(each.name == MODEL for each in seen[before:]))[before:]
+
+    def whole(seen: list[Span]) -> bool:  # the server may send a trace in pieces
+        mine = seen[before:]
+        return any(each.name == MODEL for each in mine) and any(each.parent_span_id.hex() == span for each in mine)
+
+    spans = collector.wait(whole)[before:]
     assert {each.trace_id.hex() for each in spans} == {trace}
     (asked,) = [each for each in spans if each.parent_span_id.hex() == span]
     (routed,) = [each for each in spans if each.parent_span_id == asked.span_id]

@@ -115,6 +115,9 @@ def test_a_job_leaves_a_processor_to_what_serves_in_another_session(tmp_path: Pa
         [sys.executable, "-m", module, cpu, "60"], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
+        end = time.monotonic() + 30
+        while os.sched_getaffinity(serves.pid) != {int(cpu)} and time.monotonic() < end:
+            time.sleep(0.02)  # it still starts
         run_job(
             module,
             [cpu, "1.5"],
