@@ -71,14 +71,11 @@ class CycleTraces:
         """Begin to follow."""
         self._thread.start()
 
-    def leave(self) -> None:
-        """Follow no more."""
-        self._stop.set()
-
     def stop(self, *, within_s: float) -> None:
         """Send what is known, and stop; a collector that is away is not waited for any longer."""
         self._stop.set()
-        self._thread.join(within_s)
+        if self._thread.ident is not None:  # a start that failed earlier never began it
+            self._thread.join(within_s)
         threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True).start()
 
     def _follow(self) -> None:

@@ -78,6 +78,11 @@ def test_a_closed_cycle_is_one_trace(tmp_path: Path) -> None:
     assert [name for name, span in steps.items() if span.status.code == 2] == ["PromoteChallenger"]
 
 
+def test_what_never_began_is_stopped(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        CycleTraces(ledger, EventFeed(), "http://127.0.0.1:9/v1/traces").stop(within_s=1.0)
+
+
 def _at(second: float) -> datetime:
     return NOON + timedelta(seconds=second)
 
