@@ -3,6 +3,7 @@
 Source: MLflow's `MlflowClient` (https://mlflow.org/docs/latest/api_reference/python_api/mlflow.client.html).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
     Raises:
         ConfigurationError: MLflow is not installed. DependencyUnreachable: the store does not answer, or refuses.
     """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports its use to its makers
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

@@ -1,6 +1,7 @@
 """Versions as they are here are versions, runs and aliases in a real MLflow."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -71,3 +72,4 @@ def test_versions_runs_and_aliases_are_mirrored_once_and_follow(
 def test_a_store_that_cannot_be_had_is_told(site: RunningApi) -> None:
     with pytest.raises(DependencyUnreachable, match="does not take it"):
         mirror_model(site.parts, "intent", "file:///proc/nowhere")
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true", "nothing is told to anybody else"
