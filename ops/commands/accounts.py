@@ -106,12 +106,14 @@ def set_account(
     *,
     actor: str,
     roles: Mapping[str, str] | None = None,
+    changed: Mapping[str, str | None] | None = None,
     blocked: bool | None = None,
     password: str | None = None,
     dry_run: bool = False,
 ) -> AccountView:
-    """Make an account, or change what is given of it; `roles` replace those that it had.
+    """Make an account, or change what is given of it.
 
+    `roles` replace those that it had; `changed` gives or takes (None) the role for a model, and the others stay.
     A dry run tells what the account would be.
 
     Raises:
@@ -119,21 +121,25 @@ def set_account(
     """
     kept = checked_name(name)
     held = None if roles is None else {_model(ledger, model): _role(role) for model, role in roles.items()}
+    some = {_model(ledger, model): None if role is None else _role(role) for model, role in (changed or {}).items()}
     if password is not None and not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
         raise DataError(f"the password has {len(password)} characters; give {LEAST_CHARACTERS} to {MOST_CHARACTERS}")
     if dry_run:
         row = next((row for row in ledger.accounts() if row.name == kept), None)
         row = row or Account(name=kept, roles={}, seal="", created_at=datetime.now(UTC))
+        roles_then = {**(row.roles if held is None else held), **some}
         return AccountView.of(
             replace(
                 row,
-                roles=row.roles if held is None else held,
+                roles={model: role for model, role in roles_then.items() if role is not None},
                 blocked=row.blocked if blocked is None else blocked,
                 password=row.password if password is None else "set",
             )
         )
     made = None if password is None else hash_password(password)
-    return AccountView.of(ledger.put_account(kept, actor=actor, roles=held, blocked=blocked, password=made))
+    return AccountView.of(
+        ledger.put_account(kept, actor=actor, roles=held, changed=some or None, blocked=blocked, password=made)
+    )
 
 
 def account_of(ledger: Ledger, subject: str, name: str, *, new_role: str | None) -> Account:

@@ -68,12 +68,14 @@ class AccountStore(AuditStore):
         *,
         actor: str,
         roles: Mapping[str, Role] | None = None,
+        changed: Mapping[str, Role | None] | None = None,
         blocked: bool | None = None,
         password: str | None = None,
         subject: str | None = None,
     ) -> Account:
         """Make an account, or change what is given of one; `password` is the slow hash. A retry changes nothing more.
 
+        `roles` replace all that it had; `changed` gives or takes (None) those for some models, and the others stay.
         A new password, a block and another subject end every session of the account.
 
         Raises:
@@ -96,6 +98,9 @@ class AccountStore(AuditStore):
             elif facts:
                 ended = {"seal": _seal()} if any(getattr(before, key) != value for key, value in facts.items()) else {}
                 connection.execute(update(_ACCOUNT).where(_ACCOUNT.c.name == name).values(**facts, **ended))
+            if changed is not None:
+                had = roles if roles is not None else {} if before is None else before.roles
+                roles = {model: role for model, role in {**had, **changed}.items() if role is not None}
             if roles is not None:
                 connection.execute(delete(_ROLE).where(_ROLE.c.account == name))
                 held = [{"account": name, "model": model, "role": role.word} for model, role in roles.items()]

@@ -84,3 +84,18 @@ def test_changes_of_one_account_at_once_make_one_account_and_follow_each_other(l
     told = [entry.detail for entry in ledger.audit_entries()]
     assert [each["before"] is None for each in told] == [True, *[False] * 5]
     assert [each["after"] for each in told[:-1]] == [each["before"] for each in told[1:]]
+
+
+def test_roles_for_several_models_that_are_changed_at_once_all_count(ledger: Ledger) -> None:
+    ledger.put_account("ann", actor="root", roles={"*": Role.VIEWER, "model-0": Role.ADMIN})
+    started = Barrier(6)
+
+    def change(number: int) -> None:
+        started.wait(20)
+        role = None if number == 0 else Role.LABELLER
+        ledger.put_account("ann", actor=f"root-{number}", changed={f"model-{number}": role})
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(change, range(6)))
+    given = {f"model-{number}": Role.LABELLER for number in range(1, 6)}
+    assert ledger.account("ann").roles == {"*": Role.VIEWER, **given}

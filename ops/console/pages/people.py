@@ -43,13 +43,9 @@ def _page(desk: Desk, made: Mapping[str, object] | None = None) -> Page:
 def _set(desk: Desk, visit: Visit, account: str) -> Shown:
     """A role for one model, and a password where one is given; the roles for other models stay."""
     _check_other(visit, account)
-    role, model = visit.form.get("role", ""), visit.form.get("model", "")
-    held = next((AccountView.of(row).roles for row in desk.ledger.accounts() if row.name == account), {})
-    roles = {name: word for name, word in held.items() if name != model}
-    if role != _NO_ROLE:
-        roles[model] = role
-    password = visit.form.get("password") or None
-    set_account(desk.ledger, account, actor=visit.acting, roles=roles, password=password)
+    role, password = visit.form.get("role", ""), visit.form.get("password") or None
+    changed = {visit.form.get("model", ""): None if role == _NO_ROLE else role}
+    set_account(desk.ledger, account, actor=visit.acting, changed=changed, password=password)
     return Done(to=_HERE, told="changed")
 
 
