@@ -10,7 +10,10 @@ import io
 import os
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["opened"]
 
@@ -50,7 +53,7 @@ class _Kept(io.RawIOBase):
         self._place = begins + offset
         return self._place
 
-    def readinto(self, into: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, into: "WriteableBuffer", /) -> int:
         count = os.preadv(self._number, [into], self._place)
         self._place += count
         return count

@@ -14,7 +14,7 @@ _READ = re.compile(rb"/v2(?:/health/(?:live|ready))?|" + _MODEL + rb"(?:/ready|/
 _INFER = re.compile(_MODEL + rb"/infer")
 _ALL_STATISTICS = b"/v2/models/stats"  # no model's: it would show the engines too
 _ENGINE = b"_engine"  # the end of the models that answer the routers alone
-_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # of W3C's trace context
+_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")  # of W3C's trace context, and sampled
 _OWN_SITE = (b"same-origin", b"none")
 
 
@@ -68,7 +68,7 @@ class Body:
 
 
 def caller_span(request: Request) -> bytes | None:
-    """The header by which a caller's span is known; None where there is none, or anything else stands there."""
+    """The header by which a span that the caller traces is known; None where it does not, or anything else is there."""
     given = request.headers.get(b"traceparent")
     return given if given is not None and _TRACE.fullmatch(given) else None
 

@@ -107,7 +107,7 @@ def test_people_sign_in_where_the_values_say_so_and_their_secret_is_in_no_file(t
     assert (api.accounts, api.oidc.issuer, api.tokens) == (True, "https://id.example", {})
     (container,) = of_kind("Deployment", *_PEOPLE)["perennial"]["spec"]["template"]["spec"]["containers"]
     assert container["env"][-1]["name"] == "PERENNIAL_API__OIDC__CLIENT_SECRET"
-    assert "'.[postgresql,oidc]'" in (DEPLOY / "Containerfile").read_text()
+    assert "'.[postgresql,oidc,traces]'" in (DEPLOY / "Containerfile").read_text()
 
 
 def test_the_chart_is_of_this_release() -> None:
