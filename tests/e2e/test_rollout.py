@@ -69,7 +69,8 @@ def test_an_afternoon_at_the_console_goes_through_shadow_approval_canary_probati
         assert _state(careful) == "approval"
         desk.go("/console")
         picture(desk.page, tmp_path, "overview.png", high=480)  # the README's: PERENNIAL_PICTURES=docs/pictures
-        desk.page.get_by_role("link", name="waits for a person to approve version 2").click()
+        with desk.page.expect_navigation():
+            desk.page.get_by_role("link", name="waits for a person to approve version 2").click()
         desk.check()
         picture(desk.page, tmp_path, "afternoon-approval.png")
         desk.send("commands/approve", "the shadow looks right")
@@ -94,7 +95,8 @@ def test_an_afternoon_at_the_console_goes_through_shadow_approval_canary_probati
         assert facts["live"]["gains"] + facts["live"]["losses"] + facts["live"]["ties"] > 0
         phone = Screen(browser, f"http://127.0.0.1:{careful.api}", locale="zh-CN", width=390)
         phone.go("/console/models/intent/drift")
-        phone.page.locator(".windows a").first.click()
+        with phone.page.expect_navigation():
+            phone.page.locator(".windows a").first.click()
         phone.check()
         picture(phone.page, tmp_path, "afternoon-drift-phone.png", whole=True)
         phone.go("/console/models/intent")
