@@ -20,6 +20,11 @@ __all__ = ["Mirrored", "mirror_model"]
 _VERSION = "perennial.version"
 _STATE = "perennial.state"
 _MOST = 500  # characters of a parameter
+_MANNERS = {  # of MLflow's client, where the environment says nothing else
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # it would report its use to its makers
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # it would try for four minutes where nobody listens
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds of each try
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,8 @@ def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
     Raises:
         ConfigurationError: MLflow is not installed. DependencyUnreachable: the store does not answer, or refuses.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports its use to its makers
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

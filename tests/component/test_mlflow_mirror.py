@@ -69,7 +69,10 @@ def test_versions_runs_and_aliases_are_mirrored_once_and_follow(
     assert client.get_model_version("intent", "3").tags["perennial.state"] == "champion"
 
 
-def test_a_store_that_cannot_be_had_is_told(site: RunningApi) -> None:
+@pytest.mark.parametrize("uri", ["file:///proc/nowhere", "http://127.0.0.1:9"])
+def test_a_store_that_cannot_be_had_is_told(site: RunningApi, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(DependencyUnreachable, match="does not take it"):
-        mirror_model(site.parts, "intent", "file:///proc/nowhere")
+        mirror_model(site.parts, "intent", uri)
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true", "nothing is told to anybody else"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
