@@ -1,25 +1,32 @@
 """What each site says of itself before sums are exchanged, and the list of sites that a round is closed with."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from typing import Any, Self
 
 from perennial.continual.errors import DataError
-from perennial.continual.preparation import admit_name
+from perennial.continual.federation.masking import Keys
+from perennial.continual.learning.anchored_sums import AnchoredSums
+from perennial.continual.preparation import admit_label, admit_name
 
-__all__ = ["Announcement", "SiteList"]
+__all__ = ["LEAST_OPEN", "LEAST_SITES", "Announcement", "SiteList", "seal_of"]
+
+LEAST_OPEN, LEAST_SITES = 2, 3  # of two sites, each reads the other's sums: the total less its own
 
 _FORMAT = "perennial-federation-1"
+_KEY = re.compile("[0-9a-f]{64}")
+_LARGEST = 2.0**40  # farther than any sum that can be exchanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """One site's. Class names, the number of rows and the size of the largest sum are seen by all sites.
 
-    >>> said = Announcement(site="north", public_key="ab", features={"closed form": "ridge"}, classes=("a",), rows=3,
-    ...                     largest=3.0, plain=True)
+    >>> said = Announcement(site="north", public_key="ab" * 32, features={"closed form": "ridge"}, classes=("a",),
+    ...                     rows=3, largest=3.0, plain=True, seal="cd" * 32)
     >>> Announcement.of(said.text()) == said
     True
     """
@@ -31,6 +38,7 @@ class Announcement:
     rows: int
     largest: float  # no sum of the site lies farther from 0
     plain: bool  # whether sums of the embeddings themselves are kept
+    seal: str  # of the sums, by the private key: tells nothing, and no other sums can be sent (see `Keys.seal`)
     spread: float = 0.0  # of the noise on outer products; 0: none. With noise `rows` is 0, which tells nothing
 
     def text(self) -> str:
@@ -42,12 +50,11 @@ class Announcement:
         """The announcement that `text` wrote.
 
         Raises:
-            DataError: it is none, or of another release.
+            DataError: it is none, of another release, or says what cannot be: another site wrote it.
         """
         told = _told(cls, text)
-        said = cls(**{**told, "classes": tuple(told["classes"])})
-        admit_name(said.site, field="site")
-        return said
+        _check(told)
+        return cls(**{**told, "classes": tuple(told["classes"])})
 
     def check_alike(self, other: "Announcement") -> None:
         """Refuse a round of sites whose sums cannot be added.
@@ -71,7 +78,7 @@ class Announcement:
 class SiteList:
     """Who is in a round, fixed by the first that sends: site -> the sha256 of its announcement.
 
-    >>> SiteList.of(SiteList(sites={"north": "0f"}, open=True).text()).open
+    >>> SiteList.of(SiteList(sites={"north": "0f", "west": "1a"}, open=True).text()).open
     True
     """
 
@@ -87,9 +94,17 @@ class SiteList:
         """The list that `text` wrote.
 
         Raises:
-            DataError: it is none, or of another release.
+            DataError: it is none, of another release, names what is no site, or what no site writes.
         """
-        return cls(**_told(cls, text))
+        told = _told(cls, text)
+        if not isinstance(told["sites"], dict) or not isinstance(told["open"], bool):
+            raise DataError("it is no list of sites")
+        for site in told["sites"]:
+            admit_name(site, field="site")
+        there = len(told["sites"])
+        if there < LEAST_OPEN or told["open"] is not (there < LEAST_SITES):
+            raise DataError(f"no site closes a round of {there} sites so")
+        return cls(**told)
 
     @property
     def digest(self) -> str:
@@ -97,14 +112,45 @@ class SiteList:
         return sha256(self.text().encode()).hexdigest()
 
 
+def seal_of(sums: AnchoredSums, keys: Keys) -> str:
+    """What an announcement says of sums, so that no others are sent in their place."""
+    found = sha256(repr(sums.named.entries("class")).encode())
+    for name, array in sorted(sums.named.arrays.items()):
+        found.update(f"{name} {array.shape}".encode() + array.tobytes())
+    return keys.seal(found.digest())
+
+
 def _told(kind: Any, text: str) -> dict[str, Any]:
     try:
         told = json.loads(text)
         if told.pop("format") != _FORMAT:
             raise DataError(f"it is of a release that is not this one, which reads {_FORMAT!r}")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"it is no JSON of a round ({type(error).__name__}: {error})") from error
     names = {field.name for field in fields(kind)}
     if told.keys() != names:
         raise DataError(f"it has the fields {sorted(told)} and not {sorted(names)}")
     return dict(told)
+
+
+def _check(told: Mapping[str, Any]) -> None:
+    admit_name(told["site"], field="site")
+    features = told["features"]
+    admitted = {
+        "public_key": _is_key(told["public_key"]),
+        "seal": _is_key(told["seal"]),
+        "features": isinstance(features, dict) and all(isinstance(value, str) for value in features.values()),
+        "classes": isinstance(told["classes"], list),
+        "rows": type(told["rows"]) is int and 0 <= told["rows"] <= _LARGEST,
+        "largest": type(told["largest"]) in (int, float) and 0 < told["largest"] <= _LARGEST,  # NaN is neither
+        "plain": isinstance(told["plain"], bool),
+        "spread": type(told["spread"]) in (int, float) and 0 <= told["spread"] <= _LARGEST,
+    }
+    if wrong := [name for name, is_fine in admitted.items() if not is_fine]:
+        raise DataError(f"it says what cannot be of {', '.join(wrong)}")
+    for label in told["classes"]:
+        admit_label(label, field="class")
+
+
+def _is_key(told: Any) -> bool:
+    return isinstance(told, str) and _KEY.fullmatch(told) is not None

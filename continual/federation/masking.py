@@ -19,7 +19,7 @@ _WORD, _SIGN = 64, 2  # bits: of a number, and of them kept for the sign and for
 _FINEST = 44  # bits behind the point: 6e-14
 _COARSEST = 36  # 1.5e-11
 ROOM = 4096.0  # of each site, for noise
-_DIGITS = 53  # bits of a uniform number
+_DIGITS = 52  # bits of a uniform number: with half a step more it is exact, and so never 1
 _BLOCK = 1 << 20  # numbers at a time
 _INFO = b"perennial-federation-1"
 Floats = NDArray[np.float64]
@@ -80,12 +80,16 @@ class Keys:
         """What the other sites may see, as hexadecimal digits."""
         return str(self._key.public_key().public_bytes_raw().hex())
 
-    def noise(self, salt: bytes) -> "SecretNoise":
-        """Noise that nobody without the private key can tell, alike each time that this round asks."""
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    def noise(self) -> "SecretNoise":
+        """Noise that nobody without the private key can tell.
 
-        return SecretNoise(HKDF(SHA256(), 32, salt, _INFO + b" noise").derive(bytes.fromhex(self.private)))
+        It is alike each time, whatever list of sites the folder has by then: a second draw could be averaged.
+        """
+        return SecretNoise(self._own(b" noise", None))
+
+    def seal(self, content: bytes) -> str:
+        """What only this content has under this key, as hexadecimal digits; nobody else can try which content it is."""
+        return self._own(b" seal", content).hex()
 
     def shared(self, public: str, salt: bytes, pair: bytes) -> bytes:
         """32 bytes that this site and the one of the public key have, and nobody else.
@@ -102,6 +106,13 @@ class Keys:
         except ValueError as error:
             raise DataError(f"the public key {public[:16]!r} of a site cannot be used ({error}); begin anew") from error
         return bytes(HKDF(SHA256(), 32, salt, _INFO + b" " + pair).derive(secret))
+
+    def _own(self, purpose: bytes, salt: bytes | None) -> bytes:
+        """32 bytes that only the private key gives."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return bytes(HKDF(SHA256(), 32, salt, _INFO + purpose).derive(bytes.fromhex(self.private)))
 
 
 class SecretNoise:

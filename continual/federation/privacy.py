@@ -1,7 +1,8 @@
 """Differential privacy of sums: Gaussian noise, as much as a row can change them, and what several exchanges cost.
 
-Neighbours are two sets of rows of which one has a row more. The noise is drawn in float64 and rounded to the multiples
-of the exchange; it is not hardened against somebody who measures the rounding of a floating-point generator.
+Neighbours are two sets of rows of which one has a row more, of the same classes: these are told. The noise is drawn in
+float64 and rounded to the multiples of the exchange. It is not hardened against somebody who measures the rounding of
+floating-point numbers.
 """
 
 import math
@@ -25,6 +26,7 @@ _STEPS = 200  # of a bisection
 _FLOOR = 0.3  # of the noise's own spread: what every direction weighs beside what the sums say of it
 _SQUARE = 2.0  # of a row of cosines sqrt(2 / D) cos(..): no row is longer, most have length 1
 _ROUNDING = 1e-6
+_UNIT = 1.0 + 2.0**-8  # an embedding of length 1, kept as float16 or bfloat16, is no longer
 Floats = NDArray[np.float64]
 
 
@@ -106,7 +108,7 @@ def epsilon_of(mu: float, delta: float) -> float:
 
 
 def longest_row(sums: AnchoredSums) -> float:
-    """No row's features are longer than this, whatever its text; embeddings are of length 1."""
+    """No row's features are longer than this, whatever its text; embeddings are of length 1, as every encoder's are."""
     square = _longest_square(sums.features)
     if isinstance(sums, Ridge):
         square = sums.lexical.sketches * (square + 1.0)  # words and letters have length 1 in all sketches together
@@ -187,6 +189,6 @@ def _without_noise(values: Floats, spread: float) -> Floats:
 def _longest_square(features: FourierFeatures) -> float:
     """A sine is no farther from 0 than its angle, so that the directions bound a row; a cosine has no such bound."""
     if np.allclose(features.phase, np.float32(-math.pi / 2), atol=_ROUNDING):
-        directions = float(np.linalg.norm(features.omega.astype(np.float64), 2))
+        directions = _UNIT * float(np.linalg.norm(features.omega.astype(np.float64), 2))
         return min(_SQUARE, 2.0 / features.size * directions**2) * (1.0 + _ROUNDING)
     return _SQUARE

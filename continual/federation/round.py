@@ -14,33 +14,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, NotFound, Refused
-from perennial.continual.federation.announcement import Announcement, SiteList
+from perennial.continual.federation.announcement import LEAST_OPEN, LEAST_SITES, Announcement, SiteList, seal_of
+from perennial.continual.federation.left_file import read_left
 from perennial.continual.federation.masking import ROOM, FixedPoint, Keys, masked, unmasked
 from perennial.continual.federation.others import Others, Shared
 from perennial.continual.federation.privacy import Normal, Privacy, longest_row, noised, outer_noise, sound
+from perennial.continual.federation.totals import check_size, settled
 from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
 from perennial.continual.learning.sums import NamedSums, SumsFile
 from perennial.continual.preparation import admit_name
 
-__all__ = ["LEAST_SITES", "Round", "Sent", "announcement_of"]
+__all__ = ["Round", "Sent", "announcement_of"]
 
-LEAST_SITES = 3  # of two, each reads the other's sums: the total less its own
 _SITE, _SUMS, _LIST = ".site.json", ".sums.safetensors", "sites.json"
 _FORMAT, _WORDS, _CLASS = "perennial-masked-sums-1", "words", "class"
 _SQUARES = ("outer", PLAIN_OUTER)
-_LEAST_OPEN = 2
 _SHARED = 0o644  # whatever the umask: the other sites may be other users of the machine
 _LARGEST_NOISED = float(2**20)  # told of sums whose size is nobody's business
-_WHOLE = 1e-6  # so near to a whole number lies a count
+_HEADER = 2**16  # bytes: most by which files of equally many numbers differ
 Words = NDArray[np.uint64]
 
 
@@ -77,6 +76,7 @@ def announcement_of(
             rows=0,
             largest=_LARGEST_NOISED,
             plain=False,
+            seal=seal_of(sums, keys),
             spread=outer_noise(longest_row(sums), privacy.multiplier),
         )
     largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
@@ -88,6 +88,7 @@ def announcement_of(
         rows=sums.rows,
         largest=float(2 ** np.ceil(np.log2(max(largest, 1.0)))),
         plain=sums.plain is not None,
+        seal=seal_of(sums, keys),
     )
 
 
@@ -124,15 +125,12 @@ class Round:
         """
         path = self.folder / _LIST
         try:
-            listed = SiteList.of(path.read_text(encoding="utf-8"))
+            listed = SiteList.of(read_left(path).decode())
         except FileNotFoundError:
             return None
         except (DataError, ValueError) as error:
             raise DataError(f"{path} cannot be used: {error}; begin a new round in another folder") from error
-        for site, digest in listed.sites.items():
-            file = self.folder / f"{admit_name(site, field='site')}{_SITE}"
-            if not file.is_file() or sha256(file.read_bytes()).hexdigest() != digest:
-                raise DataError(f"{file} is not what it was when the round was closed; begin a new round")
+        self._listed(listed)
         return listed
 
     def announce(self, said: Announcement) -> None:
@@ -195,23 +193,24 @@ class Round:
         said, listed = self.mine(keys), self.close(sites, unmasked=unmasked)
         if said.site not in listed.sites:
             raise Refused(f"the round was closed without {said.site}, which came later; take part in the next one")
-        path = self.folder / f"{said.site}{_SUMS}"
-        if not path.is_file():
-            all_said = self._listed(listed)
-            spread = 0.0 if privacy is None else outer_noise(longest_row(sums), privacy.multiplier)
-            if spread != said.spread:
-                raise DataError("noise was announced that is not what is to be sent; begin a new round")
-            if (0 if spread else sums.rows, tuple(sorted(sums.counts))) != (said.rows, said.classes):
-                raise DataError(f"the sums hold {sums.rows} rows, and {said.rows} were announced; begin a new round")
-            values = self._vector(sums, all_said, privacy, keys.noise(_salt(listed)))
-            if np.abs(values).max(initial=0.0) > said.largest + ROOM:
-                raise DataError(f"a sum is farther from 0 than {said.largest:.0f}; exchange the sums of fewer rows")
-            words = self._point(all_said).encoded(values)
-            if not listed.open:
-                words = masked(words, said.site, keys, _peers(all_said, said.site), _salt(listed))
-            about = {"site": said.site, "round": listed.digest, "sha256": sha256(words.tobytes()).hexdigest()}
-            SumsFile(format=_FORMAT, tensors={_WORDS: words}, about=about).write(path)
-            path.chmod(_SHARED)
+        all_said = self._listed(listed)
+        _check_same(said, all_said)
+        spread = 0.0 if privacy is None else outer_noise(longest_row(sums), privacy.multiplier)
+        if spread != said.spread:
+            raise DataError("noise was announced that is not what is to be sent; begin a new round")
+        if (0 if spread else sums.rows, tuple(sorted(sums.counts))) != (said.rows, said.classes):
+            raise DataError(f"the sums hold {sums.rows} rows, and {said.rows} were announced; begin a new round")
+        if seal_of(sums, keys) != said.seal:  # under the same masks, two would show how they differ
+            raise DataError("the sums are not those that were announced; begin a new round")
+        values = self._vector(sums, all_said, privacy, keys.noise())
+        if np.abs(values).max(initial=0.0) > said.largest + ROOM:
+            raise DataError(f"a sum is farther from 0 than {said.largest:.0f}; exchange the sums of fewer rows")
+        words = self._point(all_said).encoded(values)
+        if not listed.open:
+            words = masked(words, said.site, keys, _peers(all_said, said.site), _salt(listed))
+        about = {"site": said.site, "round": listed.digest, "sha256": sha256(words.tobytes()).hexdigest()}
+        path = self.folder / f"{said.site}{_SUMS}"  # what lies there may be of somebody else
+        SumsFile(format=_FORMAT, tensors={_WORDS: words}, about=about).write(path, mode=_SHARED)
         sizes = path.stat().st_size
         return Sent(sites=tuple(sorted(listed.sites)), masked=not listed.open, bytes=sizes, round=listed.digest)
 
@@ -232,8 +231,12 @@ class Round:
         if listed is None or missing:
             raise Refused(f"{', '.join(missing)} have not sent their sums to {self.folder}; wait for them")
         all_said = self._listed(listed)
+        _check_same(said, all_said)
         total = np.zeros(0, dtype=np.uint64)
+        sizes = {site: (self.folder / f"{site}{_SUMS}").stat().st_size for site in listed.sites}
         for site in sorted(listed.sites):
+            if sizes[site] > min(sizes.values()) + _HEADER:
+                raise DataError(f"{site} has sent more numbers than others; begin a new round without it")
             words = self._words(site, listed)
             if site == said.site:
                 if not listed.open:  # what we sent is ours alone without its masks
@@ -244,13 +247,14 @@ class Round:
                 raise DataError(f"{site} has sent {len(words)} numbers, and others {len(total)}; begin a new round")
             total = words if not len(total) else total + words
         vector = self._point(all_said).decoded(total)
+        check_size(vector, 1.0 + sum(each.largest + ROOM for each in all_said.values()))
         named = from_vector(vector, self._layout(own, all_said), {_CLASS: _classes(all_said)}, _SQUARES)
         theirs = [each for each in all_said.values() if each.site != said.site]
         spread = math.sqrt(sum(each.spread**2 for each in theirs))
         if spread:
             others = own.of_named(sound(named, spread))
         else:
-            others = _settled(own, named, sum(each.rows for each in theirs))
+            others = settled(own, named, sum(each.rows for each in theirs))
         shared = Shared(
             round=listed.digest,
             sites=tuple(site for site in sorted(listed.sites) if site != said.site),
@@ -273,11 +277,14 @@ class Round:
                     f"the round in {self.folder} has {len(listed.sites)} sites, and sums in it can be read by all of "
                     "them; agree to that by --open"
                 )
+            if sites is not None and len(listed.sites) != sites:
+                names = ", ".join(sorted(listed.sites))
+                raise Refused(f"the round is closed with {len(listed.sites)} sites ({names}), not {sites}; begin anew")
             return listed
         there = self.announced
         if sites is not None and len(there) != sites:
             raise Refused(f"{len(there)} sites have announced themselves ({', '.join(there)}), not {sites}; wait")
-        if len(there) < _LEAST_OPEN or (len(there) < LEAST_SITES and not unmasked):
+        if len(there) < LEAST_OPEN or (len(there) < LEAST_SITES and not unmasked):
             raise Refused(
                 f"{len(there)} sites have announced themselves ({', '.join(there)}); with fewer than {LEAST_SITES} "
                 "each reads the other's sums: wait for more, or agree to that by --open"
@@ -285,7 +292,7 @@ class Round:
         first, *rest = there.values()
         for other in rest:
             first.check_alike(other)
-        digests = {site: sha256((self.folder / f"{site}{_SITE}").read_bytes()).hexdigest() for site in there}
+        digests = {site: sha256(read_left(self.folder / f"{site}{_SITE}")).hexdigest() for site in there}
         wanted = SiteList(sites=digests, open=len(there) < LEAST_SITES)
         try:
             self._fix(wanted)
@@ -309,17 +316,25 @@ class Round:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _said(self, path: Path) -> Announcement:
+    def _said(self, path: Path, content: bytes | None = None) -> Announcement:
         try:
-            said = Announcement.of(path.read_text(encoding="utf-8"))
-        except (DataError, OSError, ValueError, TypeError) as error:
+            said = Announcement.of((read_left(path) if content is None else content).decode())
+        except (DataError, OSError, ValueError) as error:
             raise DataError(f"{path} cannot be used: {error}; let that site announce itself anew") from error
         if said.site != path.name.removesuffix(_SITE):
             raise DataError(f"{path} names the site {said.site!r}; a site's file bears its name")
         return said
 
     def _listed(self, listed: SiteList) -> dict[str, Announcement]:
-        return {site: said for site, said in self.announced.items() if site in listed.sites}
+        """What the sites of a round have said, read from the very bytes of the list: a second look might see others."""
+        found = {}
+        for site, digest in listed.sites.items():
+            path = self.folder / f"{site}{_SITE}"
+            content = read_left(path) if path.is_file() else b""
+            if sha256(content).hexdigest() != digest:
+                raise DataError(f"{path} is not what it was when the round was closed; begin a new round")
+            found[site] = self._said(path, content)
+        return found
 
     def _point(self, said: Mapping[str, Announcement]) -> FixedPoint:
         return FixedPoint(largest=sum(each.largest for each in said.values()), sites=len(said))
@@ -345,11 +360,18 @@ class Round:
 
     def _words(self, site: str, listed: SiteList) -> Words:
         path = self.folder / f"{site}{_SUMS}"
-        file = SumsFile.read(path)
-        file.check_format(path, _FORMAT)
+        try:
+            file = SumsFile.read(path)
+            file.check_format(path, _FORMAT)
+            words: Words = file.tensors[_WORDS]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path} holds no sums ({type(error).__name__}: {error}); let {site} send anew") from error
         if (file.about.get("round"), file.about.get("site")) != (listed.digest, site):
             raise DataError(f"{path} is of another round or site; let {site} send it anew")
-        words: Words = file.tensors[_WORDS]
+        if words.dtype != np.uint64 or words.ndim != 1:
+            raise DataError(
+                f"{path} holds {words.dtype} of shape {words.shape} and no masked sums; let {site} send anew"
+            )
         if sha256(words.tobytes()).hexdigest() != file.about.get("sha256"):
             raise DataError(f"{path} is damaged: its numbers are not those that {site} sent; copy the file anew")
         return words
@@ -367,20 +389,11 @@ def _salt(listed: SiteList) -> bytes:
     return bytes.fromhex(listed.digest)
 
 
-def _settled(own: AnchoredSums, named: NamedSums, rows: int) -> Any:
-    """Sums of the same features with these in them, once their counts are whole and as many as was said.
+def _check_same(said: Announcement, all_said: Mapping[str, Announcement]) -> None:
+    """What this site has said must be in the list that all sites compare, its own key above all.
 
     Raises:
-        DataError: they are not: masks are left, or a site has sent other sums than it announced.
+        DataError: something else is there in its name.
     """
-    counts = named.arrays["counts"]
-    whole = np.rint(counts)
-    if np.abs(counts - whole).max(initial=0.0) > _WHOLE or whole.min(initial=0.0) < 0 or round(whole.sum()) != rows:
-        raise DataError(
-            "the sums of all sites together are no sums of rows: a site has sent other sums than it announced, or its "
-            "key is not the one that it announced; begin a new round"
-        )
-    counts[:] = whole
-    labels = named.entries(_CLASS)
-    named.keep(_CLASS, [label for label, count in zip(labels, whole, strict=True) if count > 0])
-    return own.of_named(named)
+    if all_said.get(said.site, said) != said:
+        raise DataError(f"the round has another announcement of {said.site} than its own; begin a new round")

@@ -264,8 +264,8 @@ class SumsFile:
     about: Mapping[str, Any]  # JSON
     squares: Mapping[str, Floats] = field(default_factory=dict)
 
-    def write(self, path: Path) -> None:
-        """Writes the file, whole or not at all."""
+    def write(self, path: Path, *, mode: int | None = None) -> None:
+        """Writes the file, whole or not at all; see `written_whole` for its `mode`."""
         whole = {name: np.ascontiguousarray(value) for name, value in self.tensors.items()}
         shapes = {name: (value.dtype, value.shape) for name, value in whole.items()}
         shapes |= {name: (value.dtype, _packed_shape(value)) for name, value in self.squares.items()}
@@ -278,7 +278,7 @@ class SumsFile:
             header[name] = {"dtype": _SAFE[dtype.str], "shape": shape, "data_offsets": (start, end)}
         head = json.dumps(header, separators=(",", ":")).encode()
         head += b" " * (-len(head) % 8)
-        with written_whole(path) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
+        with written_whole(path, mode=mode) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
             file.write(len(head).to_bytes(8, "little") + head)
             for name in order:
                 for piece in [whole[name]] if name in whole else triangle_rows(self.squares[name]):

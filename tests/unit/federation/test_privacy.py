@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.ridge import Ridge
-from perennial.continual.learning.sums import NamedSums
+from perennial.continual.learning.sums import NamedSums, SumsFile
 
 SITES = ("east", "north", "west")
 
@@ -228,17 +229,33 @@ def test_noise_that_is_sent_again_is_the_same(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_secret_noise_is_normal_and_alike_for_a_round_alone() -> None:
+def test_secret_noise_is_normal_and_alike_for_a_key_alone() -> None:
     keys = Keys.made()
-    first, second = (keys.noise(b"round").standard_normal((300, 300)) for _ in range(2))
+    first, second = (keys.noise().standard_normal((300, 300)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert abs(first.mean()) < 5 / 300
     assert first.std() == pytest.approx(1.0, abs=0.02)
     assert [float((np.abs(first) < bound).mean()) for bound in (1, 2, 3)] == pytest.approx(
         [0.683, 0.954, 0.997], abs=0.01
     )
-    for other in (keys.noise(b"another"), Keys.made().noise(b"round")):
+    for other in (Keys.made().noise(), Keys.made().noise()):
         assert np.corrcoef(first.ravel(), other.standard_normal((300, 300)).ravel())[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_masks_that_are_left_are_noticed_beside_noise_too(tmp_path: Path) -> None:
+    sites = _round(tmp_path / "round", *SITES)
+    file = SumsFile.read(path := tmp_path / "round" / "north.sums.safetensors")
+    words = np.random.default_rng(0).integers(0, 2**64, len(file.tensors["words"]), np.uint64)
+    about = {**file.about, "sha256": sha256(words.tobytes()).hexdigest()}
+    SumsFile(format=file.format, tensors={"words": words}, about=about).write(path)
+    with pytest.raises(DataError, match="are no sums of rows"):
+        Round(tmp_path / "round").take(*sites["east"])
+
+
+def test_an_embedding_that_was_kept_in_few_bits_is_hidden_as_well() -> None:
+    """Rounded to bfloat16's eight bits, a vector of length 1 is longer by 1/256 at most."""
+    X = np.linalg.svd(bounded().features.omega.astype(np.float64))[0].T * (1.0 + 2.0**-8)
+    assert np.linalg.norm(X @ bounded().features.omega, axis=1).max() * math.sqrt(2 / 12) <= longest_row(bounded())
 
 
 def test_sums_are_not_sent_with_less_noise_than_was_announced(tmp_path: Path) -> None:

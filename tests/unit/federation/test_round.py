@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.normal_equations import Penalty
 from perennial.continual.learning.ranking import ItemGram
 from perennial.continual.learning.ridge import Ridge
+from perennial.continual.learning.sums import SumsFile
 from tests.contract.test_sums import histories
 
 SITES = ("east", "north", "west")
@@ -222,7 +224,7 @@ def test_sites_that_are_expected_are_waited_for(tmp_path: Path) -> None:
         last.send(tmp_path, sites=4)
     last.send(tmp_path, sites=3)
     with pytest.raises(Refused, match="is closed with east, north, west"):
-        Round(tmp_path).announce(replace(Round(tmp_path).announced["east"], site="south", public_key="0f"))
+        Round(tmp_path).announce(replace(Round(tmp_path).announced["east"], site="south", public_key="0f" * 32))
 
 
 def test_a_site_is_there_once(tmp_path: Path) -> None:
@@ -302,15 +304,11 @@ def test_sums_that_are_not_those_announced_are_not_sent(tmp_path: Path) -> None:
 def test_masks_that_do_not_cancel_are_noticed(tmp_path: Path) -> None:
     """A site whose file was masked by a key that nobody was told of."""
     sites = exchanged(tmp_path / "round", "ridge", *SITES)
-    path, stranger = tmp_path / "round" / "west.sums.safetensors", Keys.made()
-    path.unlink()
-    real = Round.mine
-
-    class Lying(Round):
-        def mine(self, keys: Keys) -> Any:
-            return real(self, sites["west"].keys)
-
-    Lying(tmp_path / "round").send(sites["west"].sums, stranger)
+    file = SumsFile.read(path := tmp_path / "round" / "west.sums.safetensors")
+    peers = {name: site.keys.public for name, site in sites.items() if name != "west"}
+    words = masked(file.tensors["words"], "west", Keys.made(), peers, b"round")
+    about = {**file.about, "sha256": sha256(words.tobytes()).hexdigest()}
+    SumsFile(format=file.format, tensors={"words": words}, about=about).write(path)
     with pytest.raises(DataError, match="are no sums of rows"):
         sites["east"].take(tmp_path / "round")
 
