@@ -6,6 +6,7 @@ The ledger comes first, out of one moment. Then the rest is copied until nothing
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ FORMAT = "perennial.backup/1"
 MANIFEST, LEDGER, STATE, BUNDLES, SETTINGS = "backup.json", "ledger", "state", "bundles", "perennial.toml"
 _OF_A_PROCESS = frozenset({"cache", "clock.json", "restoring.json", "route", "serve.json", "triton"})
 _KEY = "console.json"  # whoever has it, and a ledger, can make sessions of everybody
+_OF_EXCHANGES = re.compile("federation/[^/]+/rounds/.*")  # whoever has such a key takes the masks off what was sent
 _NO_COPY = (".lock", "-wal", "-shm", "-journal", ".sock")
 _SQLITE = b"SQLite format 3\0"
 _LOOKS = 20  # at folders that change
@@ -201,6 +203,8 @@ def _state_files(settings: Settings) -> Iterator[str]:
     for name in _files_below(settings.state, follows=True):
         first = name.partition("/")[0]
         if first in _OF_A_PROCESS or name == _KEY or first.startswith("ledger.db") or name.endswith(_NO_COPY):
+            continue
+        if _OF_EXCHANGES.fullmatch(name):
             continue
         path = (settings.state / name).resolve()
         if path != ledger and not path.is_relative_to(own):  # where the repository lies in the state

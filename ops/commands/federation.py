@@ -1,6 +1,6 @@
 """A model's part in learning together with other sites: announce, send, take, leave."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ class Site:
 
         Raises:
             NotFound: no version answers.
-            Refused: another site has the name, the round is closed, or the settings have a budget and no noise is told.
+            Refused: another site has the name, the round is closed, the settings have a budget and no noise is told, or
+                other noise was told before.
             DataError: its sums cannot be added to those of the sites that are there.
             ConfigurationError: what answers is no closed form.
         """
@@ -111,19 +112,20 @@ class Site:
         held = self._held.open_round(_keys_in(round_))
         version = self._champion() if held is None else held.version
         keys = Keys.made() if held is None else Keys(held.private)
-        privacy = privacy if held is None else held.privacy
-        if privacy is None and self._limit is not None:
+        if held is not None and privacy not in (None, held.privacy):
             raise Refused(
-                f"the settings of {self._model} have a budget of epsilon {self._limit.epsilon:g}, and sums without "
-                "noise spend more than any; announce an --epsilon"
+                f"{held.site} has announced itself in {folder} with {_told(held.privacy)}, not {_told(privacy)}; begin "
+                "a new round"
             )
+        privacy = privacy if held is None else held.privacy
+        self._check_noise(privacy)
         sums, card = self._sums(version)
         features = features_of(sums, encoder=card.encoder_fingerprint, max_length=card.max_length)
         said = announcement_of(sums, site if held is None else held.site, keys, features, privacy)
         told = (None, None) if privacy is None else (privacy.epsilon, privacy.delta)
-        mine = OpenRound(site=said.site, private=keys.private, version=version, epsilon=told[0], delta=told[1])
+        new = OpenRound(site=said.site, private=keys.private, version=version, epsilon=told[0], delta=told[1])
         if not dry_run:
-            self._held.keep_round(keys.public, mine)
+            self._held.keep_round(keys.public, new if held is None else held)
             try:
                 round_.announce(said)
             except (Refused, DataError):
@@ -156,10 +158,11 @@ class Site:
 
         Raises:
             Refused: sites are missing, a class has so few rows that its sum tells of each, or the budget is spent.
-            DataError: the sums have gone, or a file of the round is damaged.
+            DataError: the sums have gone, a file of the round is damaged, or the list of sites is another by now.
             NotFound: this model has not announced itself.
         """
         held = self._take_part(folder)
+        self._check_noise(held.privacy)  # the budget may have been set since
         sums, _ = self._sums(held.version)
         few = {label: count for label, count in sums.counts.items() if count < LEAST_ROWS}
         if few and not few_rows and held.privacy is None:
@@ -171,9 +174,12 @@ class Site:
         if dry_run:
             return None
         there, keys, spent = _round(folder), Keys(held.private), None
-        if held.privacy is not None:
-            there.mine(keys)
-            there.close(sites, unmasked=unmasked)  # nothing is spent on a round that cannot be
+        there.mine(keys)
+        listed = there.close(sites, unmasked=unmasked).digest
+        if held.listed not in (None, listed):
+            raise DataError(f"the sites in {folder} are others than those that sums were sent to; begin a new round")
+        self._held.keep_round(keys.public, replace(held, listed=listed))
+        if held.privacy is not None:  # nothing is spent on a round that cannot be
             spent = self._held.spend(keys.public, held.privacy, limit=self._limit)
         sent = there.send(sums, keys, sites=sites, unmasked=unmasked, privacy=held.privacy)
         done = SentSums(**asdict(sent), epsilon_spent=spent)
@@ -205,8 +211,9 @@ class Site:
             return taken
         self._held.keep_others(others)
         self._note(actor, "took", sites=list(taken.sites), rows=taken.rows, round=taken.round)
+        command = self._asked(actor, "sums of other sites")  # before the key goes: until then all may be repeated
         self._held.end_round(Keys(held.private).public)
-        return Taken(**{**asdict(taken), "command": self._asked(actor, "sums of other sites")})
+        return replace(taken, command=command)
 
     def leave(self, *, actor: str, dry_run: bool = False) -> Left:
         """Let the next version learn from this site's rows alone, and ask for it.
@@ -228,6 +235,13 @@ class Site:
         """What all exchanges together may tell; None where nobody has set it."""
         told = self._parts.workspace.model(self._model).federation
         return None if told.epsilon is None else Privacy(epsilon=told.epsilon, delta=told.delta)
+
+    def _check_noise(self, privacy: Privacy | None) -> None:
+        if privacy is None and self._limit is not None:
+            raise Refused(
+                f"the settings of {self._model} have a budget of epsilon {self._limit.epsilon:g}, and sums without "
+                "noise spend more than any; begin a round with an --epsilon"
+            )
 
     def _asked(self, actor: str, reason: str) -> int | None:
         return asked_retraining(self._parts.ledger, self._model, actor, reason=reason)
@@ -267,6 +281,10 @@ class Site:
             )
         sums: AnchoredSums = CLOSED_FORMS[card.head].load(statistics)
         return sums, card
+
+
+def _told(privacy: Privacy | None) -> str:
+    return "no noise" if privacy is None else f"epsilon {privacy.epsilon:g} and delta {privacy.delta:g}"
 
 
 def _keys_in(there: Round) -> list[str]:

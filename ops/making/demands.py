@@ -1,6 +1,7 @@
 """What the gate asks of one challenger, by what it is for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from perennial.continual.learning.card import is_finished, read_card
@@ -8,7 +9,6 @@ from perennial.continual.records import Split
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
-from perennial.ops.store.federation import Federation
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Demands"]
@@ -40,18 +40,24 @@ class Demands:
         if StartingPoint.of(ledger, workspace, model, champion).afresh:
             most = max(cycle.max_forgetting_points, cycle.margin_points)
             return cls(rules=rules | {"min_gain_points": -most, "max_forgetting_points": most, "min_fresh_rows": 0})
-        if _others_changed(workspace, model, champion):
+        if _others_changed(workspace, model, version, champion):
             return cls(rules=rules | {"min_fresh_rows": 0}, old_among_all=True)
         if _unproven(ledger, model, version, champion):
             return cls(rules=rules | {"min_fresh_rows": 0}, old_among_all=True)
         return cls(rules=rules)
 
 
-def _others_changed(workspace: Workspace, model: str, champion: VersionRow) -> bool:
-    shared = Federation(workspace, model).shared
-    bundle = workspace.bundle(model, champion.version)
-    before = read_card(bundle).settings.get("others") if is_finished(bundle) else None
-    return before != (None if shared is None else shared.digest)
+def _others_changed(workspace: Workspace, model: str, version: int, champion: VersionRow) -> bool:
+    """By what the two are made of: others may have been taken or left since the challenger was trained."""
+    trained = workspace.run(model, version) / "trained"
+    challenger = trained if is_finished(trained) else workspace.bundle(model, version)
+    return _others_in(challenger) != _others_in(workspace.bundle(model, champion.version))
+
+
+def _others_in(folder: Path) -> str | None:
+    """Which exchange a version counts; None where it learnt alone."""
+    told: str | None = read_card(folder).settings.get("others") if is_finished(folder) else None
+    return told
 
 
 def _unproven(ledger: Ledger, model: str, version: int, champion: VersionRow) -> bool:

@@ -157,7 +157,7 @@ class VersionMaker:
             previous=None if rows.afresh else start.previous,
             examples=folder / "examples.jsonl",
             replay=folder / "replay.jsonl",
-            others=Federation(self._workspace, self._model).others,
+            others=Federation(self._workspace, self._model).lend_others(folder),
             max_length=learning.max_length,
             params=learner_params(self._ledger, self._workspace, self._model, champion),
         )

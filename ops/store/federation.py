@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perennial.continual.atomic_file import write_atomically
+from perennial.continual.atomic_file import share_file, write_atomically
 from perennial.continual.errors import DataError, Refused
 from perennial.continual.federation.others import Others, Shared
 from perennial.continual.federation.privacy import Privacy, epsilon_of
@@ -32,6 +32,7 @@ class OpenRound:
     version: int
     epsilon: float | None = None  # of the noise that was announced; None: none
     delta: float | None = None
+    listed: str | None = None  # the digest of the list of sites that sums were sent to; another list gets none
 
     @property
     def privacy(self) -> Privacy | None:
@@ -72,6 +73,23 @@ class Federation:
             DataError: the file cannot be read.
         """
         return None if self.others is None else Others.about(self.others)
+
+    def lend_others(self, folder: Path) -> Path | None:
+        """A name of their own in `folder` for the sums of others as they are now; None where there are none.
+
+        What is taken or left while a version is made changes nothing in it.
+        """
+        lent = folder / OTHERS_FILE
+        lent.unlink(missing_ok=True)  # never written to: older versions may share its content
+        kept = self.others
+        if kept is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            share_file(kept, lent)
+        except FileNotFoundError:  # left at this moment
+            return None
+        return lent
 
     def keep_others(self, others: Others) -> None:
         """Let the next version count these, and no others that were there."""

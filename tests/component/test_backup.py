@@ -242,6 +242,16 @@ def test_what_a_link_in_the_state_leads_to_is_copied(small: House, tmp_path: Pat
     assert TrafficLog(Workspace(load_settings(fresh)).traffic("intent")).read().num_rows == 2
 
 
+def test_keys_of_exchanges_are_in_no_backup_and_their_budget_is(small: House, tmp_path: Path) -> None:
+    held = small.settings.state / "federation" / "intent"
+    (held / "rounds").mkdir(parents=True)
+    (held / "rounds" / "ab.json").write_text("{}")
+    (held / "budget.json").write_text("[]")
+    made = back_up(small.settings, tmp_path / "backup", config=small.config)
+    found = {name for name in made.files if name.startswith("state/federation")}
+    assert found == {"state/federation/intent/budget.json"}
+
+
 def test_a_ledger_of_another_name_within_the_state_is_restored_too(tmp_path: Path) -> None:
     url, target = f"sqlite:///{tmp_path}/house/var/books.db", tmp_path / "backup"
     house = filled(tmp_path / "house", url)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from perennial.continual.errors import NotFound, Refused
+from perennial.continual.errors import DataError, NotFound, Refused
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
@@ -147,7 +147,12 @@ def test_three_processes_exchange_sums_and_each_learns_from_all(
         made = maker.train(2, champion, maker.rows.training_rows(champion), lambda _: None)
         assert Demands.on(ledger, workspace, "intent", 2, champion).old_among_all, "own rows must not be drawn away"
         here(sites["east"], "leave")
+        assert Demands.on(ledger, workspace, "intent", 2, champion).old_among_all, (
+            "it was made with others all the same"
+        )
+        (maker.folder(2) / "trained" / "model.json").rename(tmp_path / "model.json")
         assert not Demands.on(ledger, workspace, "intent", 2, champion).old_among_all
+        (tmp_path / "model.json").rename(maker.folder(2) / "trained" / "model.json")
     card = read_card(made)
     assert (card.data["rows"], card.data["rows_of_others"]) == (60, 120)
     assert (made / OTHERS_FILE).is_file()
@@ -202,6 +207,13 @@ def test_noise_is_spent_once_for_a_round_and_refused_once_the_budget_is_spent(
     _renumber(south)
     for config, other in ((north, "south"), (south, "north")):
         assert here(config, "take", str(first), "--dry-run")["sites"] == [other]
+    with pytest.raises(Refused, match=r"with epsilon 0\.9 and delta 1e-05, not epsilon 0\.5 and"):
+        here(north, "announce", str(first), "--site", "north", "--epsilon", "0.5")
+    (first / "sites.json").unlink()
+    here(sites["west"], "announce", str(first), "--site", "west")
+    here(north, "announce", str(first), "--site", "north")
+    with pytest.raises(DataError, match="are others than those that sums were sent to"):
+        here(north, "send", str(first))
 
     for config, name in ((north, "north"), (south, "south")):
         here(config, "announce", str(second), "--site", name, "--epsilon", "0.9")
@@ -218,3 +230,11 @@ def _renumber(config: Path) -> None:
         ledger.add_version(VersionRow(model="intent", version=7, state=VersionState.PUBLISHED))
         route = Route(model="intent", epoch=2, champion=7, previous=None, resident=(7,))
         ledger.set_route(route, expected_epoch=1, actor="test", reason="later")
+
+
+def test_a_budget_that_is_set_later_holds_for_what_was_announced_before(sites: dict[str, Path], tmp_path: Path) -> None:
+    strict = sites["west"].with_name("strict.toml")
+    strict.write_text(sites["west"].read_text() + "[models.intent.federation]\nepsilon = 1.0\n")
+    here(sites["west"], "announce", str(tmp_path), "--site", "west")
+    with pytest.raises(Refused, match="have a budget of epsilon 1, and sums without noise"):
+        here(strict, "send", str(tmp_path), "--open")
