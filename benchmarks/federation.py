@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks import federation_data, record
 from benchmarks.federation_data import Rows, Split
+from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
-from perennial.continual.federation.round import Round, announcement_of
+from perennial.continual.federation.round import Round
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.closed_form import CLOSED_FORMS, FastSettings
 from perennial.continual.learning.kernel_lda import Discriminant

@@ -7,18 +7,22 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from typing import Any, Self
 
+import numpy as np
+
 from perennial.continual.errors import DataError
 from perennial.continual.federation.masking import Keys
+from perennial.continual.federation.privacy import Privacy, longest_row, outer_noise
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.preparation import admit_label, admit_name
 
-__all__ = ["LEAST_OPEN", "LEAST_SITES", "Announcement", "SiteList", "seal_of"]
+__all__ = ["LEAST_OPEN", "LEAST_SITES", "Announcement", "SiteList", "announcement_of", "seal_of"]
 
 LEAST_OPEN, LEAST_SITES = 2, 3  # of two sites, each reads the other's sums: the total less its own
 
 _FORMAT = "perennial-federation-1"
 _KEY = re.compile("[0-9a-f]{64}")
 _LARGEST = 2.0**40  # farther than any sum that can be exchanged
+_LARGEST_NOISED = float(2**20)  # told of sums whose size is nobody's business
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,41 @@ class SiteList:
     def digest(self) -> str:
         """What tells this round from every other."""
         return sha256(self.text().encode()).hexdigest()
+
+
+def announcement_of(
+    sums: AnchoredSums, site: str, keys: Keys, features: Mapping[str, str], privacy: Privacy | None = None
+) -> Announcement:
+    """What a site with these sums says; with `privacy` neither their number nor their size, but how they are noised.
+
+    Raises:
+        DataError: the name is none, or no row has been learnt.
+    """
+    if not sums.rows:
+        raise DataError(f"site {site} has no rows in its sums; train a version on labelled rows first")
+    if privacy is not None:
+        return Announcement(
+            site=admit_name(site, field="site"),
+            public_key=keys.public,
+            features=dict(features),
+            classes=tuple(sorted(sums.counts)),
+            rows=0,
+            largest=_LARGEST_NOISED,
+            plain=False,
+            seal=seal_of(sums, keys),
+            spread=outer_noise(longest_row(sums), privacy.multiplier),
+        )
+    largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
+    return Announcement(
+        site=admit_name(site, field="site"),
+        public_key=keys.public,
+        features=dict(features),
+        classes=tuple(sorted(sums.counts)),
+        rows=sums.rows,
+        largest=float(2 ** np.ceil(np.log2(max(largest, 1.0)))),
+        plain=sums.plain is not None,
+        seal=seal_of(sums, keys),
+    )
 
 
 def seal_of(sums: AnchoredSums, keys: Keys) -> str:

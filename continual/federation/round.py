@@ -10,7 +10,7 @@ one site, and once:
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,15 +30,13 @@ from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
 from perennial.continual.learning.sums import NamedSums, SumsFile
-from perennial.continual.preparation import admit_name
 
-__all__ = ["Round", "Sent", "announcement_of"]
+__all__ = ["Round", "Sent"]
 
 _SITE, _SUMS, _LIST = ".site.json", ".sums.safetensors", "sites.json"
 _FORMAT, _WORDS, _CLASS = "perennial-masked-sums-1", "words", "class"
 _SQUARES = ("outer", PLAIN_OUTER)
 _SHARED = 0o644  # whatever the umask: the other sites may be other users of the machine
-_LARGEST_NOISED = float(2**20)  # told of sums whose size is nobody's business
 _HEADER = 2**16  # bytes: most by which files of equally many numbers differ
 Words = NDArray[np.uint64]
 
@@ -57,41 +55,6 @@ class Sent:
     round: str  # the digest of the list: people at two sites who compare it know that both mean the same sites and keys
 
 
-def announcement_of(
-    sums: AnchoredSums, site: str, keys: Keys, features: Mapping[str, str], privacy: Privacy | None = None
-) -> Announcement:
-    """What a site with these sums says; with `privacy` neither their number nor their size, but how they are noised.
-
-    Raises:
-        DataError: the name is none, or no row has been learnt.
-    """
-    if not sums.rows:
-        raise DataError(f"site {site} has no rows in its sums; train a version on labelled rows first")
-    if privacy is not None:
-        return Announcement(
-            site=admit_name(site, field="site"),
-            public_key=keys.public,
-            features=dict(features),
-            classes=tuple(sorted(sums.counts)),
-            rows=0,
-            largest=_LARGEST_NOISED,
-            plain=False,
-            seal=seal_of(sums, keys),
-            spread=outer_noise(longest_row(sums), privacy.multiplier),
-        )
-    largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
-    return Announcement(
-        site=admit_name(site, field="site"),
-        public_key=keys.public,
-        features=dict(features),
-        classes=tuple(sorted(sums.counts)),
-        rows=sums.rows,
-        largest=float(2 ** np.ceil(np.log2(max(largest, 1.0)))),
-        plain=sums.plain is not None,
-        seal=seal_of(sums, keys),
-    )
-
-
 class Round:
     """One exchange in a folder; every step may be repeated.
 
@@ -101,6 +64,7 @@ class Round:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._agreed: SiteList | None = None  # the one that `close` gave; a second look might see another
 
     @property
     def announced(self) -> dict[str, Announcement]:
@@ -132,6 +96,16 @@ class Round:
             raise DataError(f"{path} cannot be used: {error}; begin a new round in another folder") from error
         self._listed(listed)
         return listed
+
+    @property
+    def listing(self) -> SiteList | None:
+        """The list of sites as it is fixed, or as `close` would fix it now; None where nobody is there.
+
+        Raises:
+            DataError: a file is damaged, or has changed since the list was fixed.
+        """
+        listed, there = self.closed, self.announced
+        return self._listing(there) if listed is None and there else listed
 
     def announce(self, said: Announcement) -> None:
         """Say who we are; said again it changes nothing.
@@ -234,8 +208,9 @@ class Round:
         _check_same(said, all_said)
         total = np.zeros(0, dtype=np.uint64)
         sizes = {site: (self.folder / f"{site}{_SUMS}").stat().st_size for site in listed.sites}
+        usual = sizes.get(said.site, min(sizes.values()))
         for site in sorted(listed.sites):
-            if sizes[site] > min(sizes.values()) + _HEADER:
+            if sizes[site] > usual + _HEADER:
                 raise DataError(f"{site} has sent more numbers than others; begin a new round without it")
             words = self._words(site, listed)
             if site == said.site:
@@ -265,12 +240,17 @@ class Round:
         return Others(sums=others, shared=shared)
 
     def close(self, sites: int | None = None, *, unmasked: bool = False) -> SiteList:
-        """The list of sites, fixed now if it is not yet; see `send`.
+        """The list of sites, fixed now if it is not yet; see `send`, which sends to the list that was closed here.
 
         Raises:
             Refused: sites are missing, or there are fewer than three.
             DataError: a file has changed.
         """
+        if self._agreed is None:
+            self._agreed = self._closing(sites, unmasked=unmasked)
+        return self._agreed
+
+    def _closing(self, sites: int | None, *, unmasked: bool) -> SiteList:
         if (listed := self.closed) is not None:
             if listed.open and not unmasked:
                 raise Refused(
@@ -292,13 +272,16 @@ class Round:
         first, *rest = there.values()
         for other in rest:
             first.check_alike(other)
-        digests = {site: sha256(read_left(self.folder / f"{site}{_SITE}")).hexdigest() for site in there}
-        wanted = SiteList(sites=digests, open=len(there) < LEAST_SITES)
+        wanted = self._listing(there)
         try:
             self._fix(wanted)
         except FileExistsError:
-            return self.close(sites, unmasked=unmasked)  # another site was first
+            return self._closing(sites, unmasked=unmasked)  # another site was first
         return wanted
+
+    def _listing(self, there: Iterable[str]) -> SiteList:
+        digests = {site: sha256(read_left(self.folder / f"{site}{_SITE}")).hexdigest() for site in there}
+        return SiteList(sites=digests, open=len(digests) < LEAST_SITES)
 
     def _fix(self, listed: SiteList) -> None:
         """Write the list if there is none; a reader sees all of it or nothing where the file system has links."""

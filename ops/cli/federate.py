@@ -47,6 +47,9 @@ def send(
     folder: _Round,
     sites: Annotated[int | None, typer.Option(min=2, help="how many sites to expect; default those there")] = None,
     open_: Annotated[bool, typer.Option("--open", help="with two sites, each of which reads the other's sums")] = False,
+    agreed: Annotated[
+        str | None, typer.Option("--round", help="the digest of `show` that all sites have compared, and no other")
+    ] = None,
     few_rows: Annotated[bool, typer.Option("--few-rows", help="send classes of fewer than 10 rows too")] = False,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
@@ -55,14 +58,16 @@ def send(
     """Leave this site's sums, hidden by masks that vanish once the sums of all sites are added.
 
     The first site that sends closes the list of sites. Sending again changes nothing, so an interrupted one is
-    repeated. The printed round is alike at all sites, unless somebody has changed a key.
+    repeated. Compare the round that `show` prints at each site before: it is alike, unless somebody has changed a key.
     """
     from perennial.ops.cli.actor import actor
     from perennial.ops.commands.federation import Site
 
     with model_session(config, model) as (parts, model):
         site = Site(parts, model)
-        sent = site.send(folder, sites=sites, unmasked=open_, few_rows=few_rows, actor=actor(), dry_run=dry_run)
+        sent = site.send(
+            folder, sites=sites, unmasked=open_, few_rows=few_rows, actor=actor(), agreed=agreed, dry_run=dry_run
+        )
     if sent is not None and not sent.masked:
         say("these sums are not masked: whoever reads the folder reads them")
     print_json({"dry_run": True} if sent is None else sent)
@@ -98,7 +103,7 @@ def leave(model: ModelOption = "", dry_run: DryRunOption = False, config: Config
 
 @_app.command()
 def show(folder: _Round) -> None:
-    """Who has announced itself in a round's folder, and who has sent."""
+    """Who has announced itself in a round's folder and who has sent, and the digest of the sites and their keys."""
     from perennial.ops.commands.federation import show_round
 
     print_json(show_round(folder))

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound, Refused
+from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
 from perennial.continual.federation.privacy import Privacy
-from perennial.continual.federation.round import Round, announcement_of
+from perennial.continual.federation.round import Round
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.closed_form import CLOSED_FORMS
@@ -21,6 +22,7 @@ from perennial.ops.store.federation import Federation, OpenRound
 __all__ = ["Announced", "Left", "Site", "Taken", "show_round"]
 
 LEAST_ROWS = 10
+_DIGITS = 32  # of a digest: nobody can find two lists that share so many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +71,14 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundState:
-    """Who has announced itself and who has sent; `round` is the digest once the list of sites is fixed."""
+    """Who has announced itself and who has sent, and whether the list of sites is fixed.
+
+    `round` is the digest of that list, or of the one that a `send` would fix now; None where nobody is there.
+    """
 
     announced: tuple[str, ...]
     sent: tuple[str, ...]
+    closed: bool
     round: str | None
 
 
@@ -83,9 +89,12 @@ def show_round(folder: Path) -> RoundState:
         DataError: a file is damaged.
     """
     there = _round(folder)
-    closed = there.closed
+    listing = there.listing
     return RoundState(
-        announced=tuple(there.announced), sent=there.sent, round=None if closed is None else closed.digest
+        announced=tuple(there.announced),
+        sent=there.sent,
+        closed=there.closed is not None,
+        round=None if listing is None else listing.digest,
     )
 
 
@@ -152,12 +161,14 @@ class Site:
         unmasked: bool,
         few_rows: bool,
         actor: str,
+        agreed: str | None = None,
         dry_run: bool = False,
     ) -> SentSums | None:
         """Leave the sums of the version that was announced; None of a dry run.
 
         Raises:
-            Refused: sites are missing, a class has so few rows that its sum tells of each, or the budget is spent.
+            Refused: sites are missing, a class has so few rows that its sum tells of each, the budget is spent, or the
+                list of sites has another digest than the one that people `agreed` on, or 32 and more digits of it.
             DataError: the sums have gone, a file of the round is damaged, or the list of sites is another by now.
             NotFound: this model has not announced itself.
         """
@@ -175,7 +186,10 @@ class Site:
             return None
         there, keys, spent = _round(folder), Keys(held.private), None
         there.mine(keys)
+        if (listing := there.listing) is not None:  # before a list is fixed that nobody wants
+            _check_agreed(folder, listing.digest, agreed)
         listed = there.close(sites, unmasked=unmasked).digest
+        _check_agreed(folder, listed, agreed)
         if held.listed not in (None, listed):
             raise DataError(f"the sites in {folder} are others than those that sums were sent to; begin a new round")
         self._held.keep_round(keys.public, replace(held, listed=listed))
@@ -285,6 +299,14 @@ class Site:
 
 def _told(privacy: Privacy | None) -> str:
     return "no noise" if privacy is None else f"epsilon {privacy.epsilon:g} and delta {privacy.delta:g}"
+
+
+def _check_agreed(folder: Path, digest: str, agreed: str | None) -> None:
+    if agreed is not None and digest[: max(len(agreed), _DIGITS)] != agreed:
+        raise Refused(
+            f"the sites in {folder} have the digest {digest}, not {agreed}: another site or key, or fewer than "
+            f"{_DIGITS} digits; compare what `perennial federate show` prints at each site, and begin a new round"
+        )
 
 
 def _keys_in(there: Round) -> list[str]:

@@ -123,9 +123,12 @@ def test_three_processes_exchange_sums_and_each_learns_from_all(
         here(sites["east"], "announce", str(folder / "none"), "--site", "east")
     announced = {name: here(config, "announce", str(folder), "--site", name) for name, config in sites.items()}
     assert {said["rows"] for said in announced.values()} == {60}
-    sent = at_all(sites, "send", str(folder), "--sites", "3")
+    digest = json.loads(CliRunner().invoke(app, ["federate", "show", str(folder)]).stdout)["round"]
+    with pytest.raises(Refused, match="another site or key"):
+        here(sites["east"], "send", str(folder), "--round", digest[:31])
+    sent = at_all(sites, "send", str(folder), "--sites", "3", "--round", digest)
+    assert {one["round"] for one in sent.values()} == {digest}
     assert {(one["masked"], *one["sites"]) for one in sent.values()} == {(True, *sorted(SITES))}
-    assert len({one["round"] for one in sent.values()}) == 1
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}, "other sites may be other users"
     assert here(sites["east"], "take", str(folder), "--dry-run")["rows"] == 120
     taken = here(sites["east"], "take", str(folder))
@@ -180,7 +183,8 @@ def test_few_rows_and_a_version_that_has_gone_are_not_sent(
     finally:
         (bundle / STATISTICS_FILE).write_bytes(whole)
     shown = CliRunner().invoke(app, ["federate", "show", str(tmp_path / "round")])
-    assert json.loads(shown.stdout) == {"announced": ["west"], "sent": [], "round": None}
+    told = json.loads(shown.stdout)
+    assert (told["announced"], told["sent"], told["closed"], len(told["round"])) == (["west"], [], False, 64)
 
 
 def test_noise_is_spent_once_for_a_round_and_refused_once_the_budget_is_spent(

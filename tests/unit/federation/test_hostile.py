@@ -126,6 +126,16 @@ def test_a_list_with_another_key_in_the_name_of_this_site_is_refused(tmp_path: P
         Shown(tmp_path).send(east.sums, east.keys)
 
 
+def test_sums_go_to_the_list_that_was_closed_although_another_one_lies_there(tmp_path: Path) -> None:
+    """Whoever serves the folder could show the list that people compared, and another one at a second look."""
+    east = announced(tmp_path)["east"]
+    there = Round(tmp_path)
+    closed = there.close(3)
+    (tmp_path / "sites.json").unlink()
+    listed(tmp_path, ("east", "north"), is_open=True)
+    assert there.send(east.sums, east.keys, unmasked=True).round == closed.digest
+
+
 def test_what_lies_there_in_the_name_of_a_site_is_replaced_by_its_sums(tmp_path: Path) -> None:
     sites = announced(tmp_path)
     (tmp_path / "east.sums.safetensors").write_bytes(b"of somebody else")

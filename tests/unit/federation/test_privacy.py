@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
 from perennial.continual.federation.privacy import (
@@ -20,7 +21,7 @@ from perennial.continual.federation.privacy import (
     outer_noise,
     sound,
 )
-from perennial.continual.federation.round import Round, announcement_of
+from perennial.continual.federation.round import Round
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures

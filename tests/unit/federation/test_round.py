@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError, NotFound, Refused
+from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import FixedPoint, Keys, masked, unmasked
 from perennial.continual.federation.others import Others, features_of
-from perennial.continual.federation.round import Round, announcement_of
+from perennial.continual.federation.round import Round
 from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import ClassRows
