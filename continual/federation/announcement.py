@@ -126,28 +126,19 @@ def announcement_of(
     """
     if not sums.rows:
         raise DataError(f"site {site} has no rows in its sums; train a version on labelled rows first")
-    if privacy is not None:
-        return Announcement(
-            site=admit_name(site, field="site"),
-            public_key=keys.public,
-            features=dict(features),
-            classes=tuple(sorted(sums.counts)),
-            rows=0,
-            largest=_LARGEST_NOISED,
-            plain=False,
-            seal=seal_of(sums, keys),
-            spread=outer_noise(longest_row(sums), privacy.multiplier),
-        )
-    largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
+    if privacy is None:
+        largest = max(float(np.abs(array).max(initial=0.0)) for array in sums.named.arrays.values())
+        size: dict[str, Any] = {"rows": sums.rows, "largest": float(2 ** np.ceil(np.log2(max(largest, 1.0))))}
+    else:
+        size = {"rows": 0, "largest": _LARGEST_NOISED, "spread": outer_noise(longest_row(sums), privacy.multiplier)}
     return Announcement(
         site=admit_name(site, field="site"),
         public_key=keys.public,
         features=dict(features),
         classes=tuple(sorted(sums.counts)),
-        rows=sums.rows,
-        largest=float(2 ** np.ceil(np.log2(max(largest, 1.0)))),
-        plain=sums.plain is not None,
+        plain=privacy is None and sums.plain is not None,
         seal=seal_of(sums, keys),
+        **size,
     )
 
 

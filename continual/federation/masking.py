@@ -97,22 +97,16 @@ class Keys:
         Raises:
             DataError: the public key is none.
         """
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
         try:
             peer = self._x25519.X25519PublicKey.from_public_bytes(bytes.fromhex(public))
             secret = self._key.exchange(peer)
         except ValueError as error:
             raise DataError(f"the public key {public[:16]!r} of a site cannot be used ({error}); begin anew") from error
-        return bytes(HKDF(SHA256(), 32, salt, _INFO + b" " + pair).derive(secret))
+        return _derived(secret, salt, b" " + pair)
 
     def _own(self, purpose: bytes, salt: bytes | None) -> bytes:
         """32 bytes that only the private key gives."""
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-        return bytes(HKDF(SHA256(), 32, salt, _INFO + purpose).derive(bytes.fromhex(self.private)))
+        return _derived(bytes.fromhex(self.private), salt, purpose)
 
 
 class SecretNoise:
@@ -175,6 +169,14 @@ def _stream(key: bytes, length: int) -> Iterator[Words]:
     for start in range(0, length, _BLOCK):
         block = encryptor.update(bytes(8 * min(_BLOCK, length - start)))
         yield np.frombuffer(block, dtype="<u8")
+
+
+def _derived(secret: bytes, salt: bytes | None, purpose: bytes) -> bytes:
+    """RFC 5869's 32 bytes of a secret for one purpose."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return bytes(HKDF(SHA256(), 32, salt, _INFO + purpose).derive(secret))
 
 
 def _cipher(key: bytes) -> Any:

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from perennial.continual.jobs.priority import lower_priority
+from perennial.continual.jobs.priority import lower_priority, lower_this_thread
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _load(modules: Sequence[str]) -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+    lower_this_thread(_LOADING_NICENESS)
     for name in modules:
         with suppress(ImportError):  # a runtime that is not installed here
             importlib.import_module(name)

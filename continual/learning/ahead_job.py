@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perennial.continual.errors import PerennialError
+from perennial.continual.jobs.priority import lower_this_thread
 from perennial.continual.learning import job
 from perennial.continual.learning.ahead import Ahead
 from perennial.continual.learning.spec import JobSpec
@@ -34,7 +35,7 @@ class _Work(threading.Thread):
 
     def run(self) -> None:
         """Work it out; whatever is wrong, the training itself will say it."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WORKING_NICENESS)
+        lower_this_thread(_WORKING_NICENESS)
         try:
             self.ahead = Ahead.of(self._bundle, JobSpec.read(self._last))
             logger.info("training.worked_ahead" if self.ahead is not None else "training.nothing_to_work_ahead")

@@ -11,6 +11,7 @@ from typing import Any
 from perennial.continual.cycle.events import CycleState
 from perennial.continual.drift.evidently_report import build_report, prune_reports
 from perennial.continual.errors import PerennialError
+from perennial.continual.jobs.priority import lower_this_thread
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.policy import TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
@@ -34,7 +35,7 @@ from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.views.answer_times import AnswerTimes, ArmTimes
 from perennial.ops.watching.accuracy import AccuracyWatch
-from perennial.ops.watching.budget import IDLE, WatchBudget, idle_share, lower_this_thread, processors
+from perennial.ops.watching.budget import IDLE, NICENESS, WatchBudget, idle_share, processors
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
@@ -136,7 +137,7 @@ class ModelLoop:
 
     def watch(self) -> str:
         """Compare what came since the last pass, in a thread that gives way to whoever answers requests."""
-        lower_this_thread()
+        lower_this_thread(NICENESS)
         signals = self.watcher.watch()
         return f"{len(signals)} windows" if signals else ""
 

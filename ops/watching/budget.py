@@ -2,20 +2,19 @@
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["IDLE", "WatchBudget", "idle_share", "lower_this_thread", "processors"]
+__all__ = ["IDLE", "NICENESS", "WatchBudget", "idle_share", "processors"]
 
 _STORE_S = 0.5  # of processor time that may be used at once, after a quiet time or a start
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
 _FIRST_GUESS_S = 0.1  # of one window, before any was measured
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
 _STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
-_NICENESS = 10
+NICENESS = 10  # of a watch: an engine's threads wait for each other, and one that is held up holds up all of them
 
 
 class WatchBudget:
@@ -72,17 +71,6 @@ class WatchBudget:
                 passed = max(self._clock() - self._looked_at, self._clock() - began, 1e-3)
                 self.used_share = min(1.0, taken / passed / self._cores)
                 self._looked_at = self._clock()
-
-
-def lower_this_thread() -> None:
-    """Let this thread have little of a processor that others want; for good, so call it in one that does nothing else.
-
-    An engine's threads wait for each other: one that is held up holds up all of them.
-    """
-    thread = threading.get_native_id()
-    with suppress(OSError):
-        if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
-            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
 def processors(cgroup: Path = _CGROUP) -> float:
