@@ -59,7 +59,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0008"
+REVISION = "0009"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -470,6 +470,7 @@ job_run = Table(
     Column("note", Text),
     UniqueConstraint("job", "due"),
     Index("ix_job_run_finished", "finished_at"),
+    Index("ix_job_run_job", "job", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -48,6 +48,7 @@ CALLS: dict[str, Callable[[Ledger], object]] = {
     "commands taken back": lambda ledger: ledger.reclaim_commands(MODEL),
     "runs taken over": lambda ledger: ledger.reclaim_runs(1),
     "jobs": lambda ledger: [ledger.last_success(job.name) for job in ledger.jobs()],
+    "the newest run of each job": lambda ledger: [ledger.job_runs(job.name, 1) for job in ledger.jobs()],
     "the cycle": lambda ledger: (ledger.active_cycle(MODEL), ledger.cycles(MODEL, 1), ledger.newest_attempt(MODEL, 2)),
     "reports": lambda ledger: ledger.drift_reports(MODEL, 20),
     "audit": lambda ledger: ledger.audit_entries(MODEL, since_seq=ledger.audit_head()[0] - 3),
