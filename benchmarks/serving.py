@@ -155,7 +155,7 @@ def _measure_one(plan: Plan, world: World, server: Server, engine: str, loads: F
                     load = _load(server, protocol, bodies, connections, plan.seconds)
                     passed, after = time.perf_counter() - began, parts_s(server.processes())
                     parts = {part: after[part] - before.get(part, 0.0) for part in after}
-                    answered = max(1, load.requests - load.errors)
+                    answered = max(1, load.requests)
                     figures = {f"{part}_ms": 1000.0 * used / answered for part, used in parts.items()}
                     key = (server.name, server.version, told, protocol, texts, connections)
                     loads.add(

@@ -32,7 +32,7 @@ async def _callers(asks: Sequence[Ask], bodies: Iterator[str], seconds: float) -
     await asyncio.gather(*map(caller, asks))
     whole = time.perf_counter() - began
     p50, p99 = np.percentile(took, [50, 99]) * 1000.0
-    return {"requests": len(took), "seconds": whole, "p50_ms": p50, "p99_ms": p99, "errors": errors}
+    return {"requests": len(took) - errors, "seconds": whole, "p50_ms": p50, "p99_ms": p99, "errors": errors}
 
 
 async def _http(url: str, bodies: Iterator[str], connections: int, seconds: float) -> dict[str, Any]:

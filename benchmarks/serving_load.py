@@ -26,7 +26,7 @@ end
 function done(summary, latency, requests)
   local wrong = summary.errors
   io.write(string.format('{"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p99_ms": %.3f, "errors": %d}\\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+    summary.requests - wrong.status, summary.duration / 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
     wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout))
 end
 """
@@ -34,7 +34,10 @@ end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a number of connections got, each of which sends its next request when the last one is answered."""
+    """What a number of connections got, each of which sends its next request when the last one is answered.
+
+    `requests` are those that were answered well; `errors` are refusals, broken connections and time-outs.
+    """
 
     requests: int
     seconds: float
@@ -44,8 +47,8 @@ class Load:
 
     @property
     def requests_per_s(self) -> float:
-        """Answered requests, those with an error not counted."""
-        return (self.requests - self.errors) / self.seconds
+        """Requests that were answered well, each second."""
+        return self.requests / self.seconds
 
 
 def write_bodies(path: Path, bodies: Sequence[str]) -> Path:
