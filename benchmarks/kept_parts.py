@@ -32,3 +32,9 @@ class KeptParts:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(made()))
         return json.loads(path.read_text(encoding="utf-8"))
+
+    def folder(self, name: str) -> Path:
+        """A folder that belongs to these data and this code; whoever needs it no more removes it."""
+        path = self._folder / f"{name}-{self._about[:16]}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path

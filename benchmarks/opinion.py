@@ -12,6 +12,7 @@ see `benchmarks.opinion_events`.
 
 import argparse
 import csv
+import shutil
 import sys
 import time
 import tomllib
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dated = _dated(file)
         lots = run.part("stream", file, lambda: _lots(dated, run.bench))
         if not options.no_network:
-            updated = run.part("updated-stream", file, lambda: _updated_lots(dated, run.bench))
+            updated = _updated_lots(dated, file, run)
             lots = [{"updated": other, **lot} for lot, other in zip(lots, updated, strict=True)]
         results["stream"] = _stream(lots, results["recipes"])
     if "stocknet" in folders:
@@ -117,7 +118,14 @@ class _Run:
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
             return found
 
-        return KeptParts(self._parts, data, sources=_SOURCES).part(name, {"part": name, **asked}, timed)
+        return self._kept(data).part(name, {"part": name, **asked}, timed)
+
+    def folder(self, name: str, data: Path) -> Path:
+        """Where what the parts of a chain need of each other stays until all are made."""
+        return self._kept(data).folder(name)
+
+    def _kept(self, data: Path) -> KeptParts:
+        return KeptParts(self._parts, data, sources=_SOURCES)
 
 
 def _events(file: Path, bench: Bench, shuffles: int, trials: int) -> dict[str, Any]:
@@ -172,20 +180,36 @@ def _lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[dict[str,
     return lots
 
 
-def _updated_lots(dated: Sequence[tuple[date, Example]], bench: Bench) -> list[list[bool]]:
-    """The same for the versions that the recipe's settings make, each going on from the one before."""
+def _updated_lots(dated: Sequence[tuple[date, Example]], file: Path, run: _Run) -> list[list[bool]]:
+    """The same for the versions that the recipe's settings make, each going on from the one before.
+
+    Each lot is a part of its own: a run that was cut off goes on from the last version.
+    """
     section = recipe_named("opinion").models[0].section("opinion")
     learning = ModelSettings.model_validate(tomllib.loads(section)["models"]["opinion"]).learning
+    work = run.folder("updated", file)
     lots = []
-    with TemporaryDirectory() as work:
-        before: Path | None = None
-        taught: list[Example] = []
-        for learnt, asked in _steps(dated):
-            before = _version(learning, before, taught, learnt[len(taught) :], bench, Path(work))
-            labels, scores = answer(before, [example.text for example in asked], cache=Path(work) / "cache")
-            lots.append(_right(labels, scores, asked))
-            _say(len(learnt), {"updated": lots[-1]})
-            taught = learnt
+    before: Path | None = None
+    taught: list[Example] = []
+    for number, (learnt, asked) in enumerate(_steps(dated)):
+        version = work / f"version-{len(learnt)}"
+
+        def made(
+            before: Path | None = before,
+            taught: Sequence[Example] = taught,
+            learnt: Sequence[Example] = learnt,
+            asked: Sequence[Example] = asked,
+            version: Path = version,
+        ) -> list[bool]:
+            shutil.rmtree(version, ignore_errors=True)
+            _version(learning, before, taught, learnt[len(taught) :], run.bench, version)
+            labels, scores = answer(version, [example.text for example in asked], cache=work / "cache")
+            return _right(labels, scores, asked)
+
+        lots.append(run.part("updated-lot", file, made, lot=number))
+        _say(len(learnt), {"updated": lots[-1]})
+        before, taught = version, learnt
+    shutil.rmtree(work)
     return lots
 
 
@@ -227,11 +251,11 @@ def _version(
     taught: Sequence[Example],
     fresh: Sequence[Example],
     bench: Bench,
-    work: Path,
-) -> Path:
+    out: Path,
+) -> None:
     """The version after `before`, which was taught the older rows, as the loop makes it by these settings."""
     learning = settings.of_first_version() if before is None else settings
-    out = work / f"version-{len(taught) + len(fresh)}"
+    work = out.parent
     for name, rows, split in (
         ("fresh", fresh, Split.TRAIN),
         ("replay", taught[-learning.replay_rows :], Split.TRAIN),
@@ -251,7 +275,6 @@ def _version(
         params=dict(learning.params),
     )
     train_model(spec, Context())
-    return out
 
 
 def _tweets(rows: Sequence[Example], asked: Sequence[Example], bench: Bench) -> dict[str, list[str]]:
