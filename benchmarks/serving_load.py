@@ -26,7 +26,8 @@ end
 function done(summary, latency, requests)
   local wrong = summary.errors
   io.write(string.format('{"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p99_ms": %.3f, "errors": %d}\\n',
-    summary.requests - wrong.status, summary.duration / 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+    summary.requests - wrong.status, summary.duration / 1e6,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000,
     wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout))
 end
 """
