@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,10 @@ port = {api}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """`versions` has the number of the version that is such an engine; `auto` is the one that `init` chose."""
+    """`versions` has the number of the version that is such an engine; `auto` is the one that `init` chose.
+
+    `texts` are in no order, as many callers' are.
+    """
 
     config: Path
     workspace: Workspace
@@ -64,6 +68,7 @@ def make_world(folder: Path, data: Path, engines: Sequence[str]) -> World:
         if name != "auto":
             versions[name] = _version_as(config, workspace, *ENGINES[name])
     texts = [row["text"] for row in _rows(data / "test.csv")]
+    random.Random(0).shuffle(texts)  # they stand by class, and asked so they would be one drift after the other
     return World(config=config, workspace=workspace, versions=versions, texts=texts)
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["lower_priority", "lower_this_thread"]
+__all__ = ["give_way", "lower_priority", "lower_this_thread"]
 
 _GROUP = Path("/proc/self/autogroup")  # sched(7): "The autogroup feature"
 _TRIES, _PAUSE_S = 5, 0.12  # the kernel takes one such wish in a tenth of a second from all who are not root
@@ -23,11 +23,24 @@ def lower_priority(niceness: int) -> None:
         niceness: 0 to 19, the lowest priority.
     """
     reached = os.nice(max(0, niceness - os.nice(0)))
-    if reached <= 0 or os.getsid(0) != os.getpid():  # the group of somebody else is left alone
+    if reached > 0:
+        give_way(reached)
+
+
+def give_way(niceness: int) -> None:
+    """Let the session that this process leads have so little of a processor that others want; it may be raised again.
+
+    Where this process leads no session, or the kernel groups nothing by it, nothing changes.
+
+    Args:
+        niceness: 0 to 19, the lowest priority.
+    """
+    if os.getsid(0) != os.getpid():  # the group of somebody else is left alone
         return
     for _ in range(_TRIES):
         try:
-            _GROUP.write_text(str(reached), encoding="ascii")
+            if _GROUP.read_text(encoding="ascii").split()[-1:] != [str(niceness)]:
+                _GROUP.write_text(str(niceness), encoding="ascii")
         except OSError as error:  # no such groups here, or not for us
             if error.errno != errno.EAGAIN:
                 return

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from perennial.continual.jobs.priority import lower_priority, lower_this_thread
+from perennial.continual.jobs.priority import give_way, lower_priority, lower_this_thread
 
 __all__ = ["main"]
 
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve orders until the other end of the socket is closed and all that was begun has ended."""
     orders = socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(orders.fileno(), False)
+    give_way(_LOADING_NICENESS)  # this session does nothing but load, and each job has one of its own
     loading = threading.Thread(target=_load, args=(arguments[1:],), daemon=True)
     loading.start()  # a thread has a priority of its own, and it cannot be raised again
     loading.join()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perennial.continual.errors import PerennialError
-from perennial.continual.jobs.priority import lower_this_thread
+from perennial.continual.jobs.priority import give_way, lower_this_thread
 from perennial.continual.learning import job
 from perennial.continual.learning.ahead import Ahead
 from perennial.continual.learning.spec import JobSpec
@@ -48,10 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     job.log_to_stderr()
     last, bundle = (Path(argument) for argument in arguments[:2])  # what follows tells one job from another
     work = _Work(last, bundle)
+    give_way(_WORKING_NICENESS)
     work.start()
     line = sys.stdin.readline()
     if not line:
         return 0
+    give_way(os.nice(0))
     order = json.loads(line)
     with Path(order["log"]).open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())

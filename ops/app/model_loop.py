@@ -1,7 +1,6 @@
 """One model's loop: what the scheduler's jobs do for it."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.views.answer_times import AnswerTimes, ArmTimes
 from perennial.ops.watching.accuracy import AccuracyWatch
-from perennial.ops.watching.budget import IDLE, NICENESS, WatchBudget, idle_share, processors
+from perennial.ops.watching.budget import NICENESS, SpareTime, WatchBudget
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
@@ -82,8 +81,7 @@ class ModelLoop:
         settings = workspace.settings
         self.watch_share = settings.schedule.watch_share / max(1, len(settings.models))  # it is that of all together
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed, budget=WatchBudget(self.watch_share))
-        self._reports_from = -math.inf  # since when a report that nothing hangs on may be made, as processors allow
-        self._idle = idle_share()
+        self._for_reports, self._for_work_ahead = SpareTime(self.watch_share), SpareTime(self.watch_share)
         self._leaving = threading.Event()
         self.engines = EngineUpkeep(parts, model, self._leaving)
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
@@ -167,11 +165,11 @@ class ModelLoop:
         return "" if cycle is None else f"cycle {cycle}: {reason}"
 
     def _work_ahead(self, champion: int) -> None:
-        """Between cycles; what an erasure is taking out of everything else is kept in no memory either."""
+        """Between cycles, in spare time; what an erasure takes out of everything else is kept in no memory either."""
         cycle = self._ledger.active_cycle(self.model)
         if self._ledger.erasure_under_way(self.model) is not None:
             self._maker.work_ahead(None)
-        elif cycle is None or cycle.on_probation:
+        elif (cycle is None or cycle.on_probation) and self._for_work_ahead.is_due():
             self._maker.work_ahead(champion)
 
     def _date_anew(self) -> None:
@@ -227,14 +225,10 @@ class ModelLoop:
         urgent = [row for row in wanted if row.payload.get("signal", {}).get("alert")]
         if urgent or not wanted:
             return self._make_report(urgent[0], niceness=_OF_ALERT) if urgent else ""
-        began = time.monotonic()
-        if began < self._reports_from and self._idle() < IDLE:
+        if not self._for_reports.is_due():
             return ""
-        try:
+        with self._for_reports.taken():
             return self._make_report(wanted[0], niceness=_ROUTINE)
-        finally:
-            allowed = self.watch_share * processors()
-            self._reports_from = time.monotonic() + (time.monotonic() - began) / allowed
 
     def answer_times(self) -> tuple[ArmTimes, ...]:
         """How long answers took, by version and arm; nothing while the log cannot be read."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["IDLE", "NICENESS", "WatchBudget", "idle_share", "processors"]
+__all__ = ["IDLE", "NICENESS", "SpareTime", "WatchBudget", "idle_share", "processors"]
 
 _STORE_S = 0.5  # of processor time that may be used at once, after a quiet time or a start
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
 _FIRST_GUESS_S = 0.1  # of one window, before any was measured
+_WORK_S = 5.0  # of work that can wait: the first report, say, before any was made
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
 _STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
 NICENESS = 10  # of a watch: an engine's threads wait for each other, and one that is held up holds up all of them
@@ -71,6 +72,51 @@ class WatchBudget:
                 passed = max(self._clock() - self._looked_at, self._clock() - began, 1e-3)
                 self.used_share = min(1.0, taken / passed / self._cores)
                 self._looked_at = self._clock()
+
+
+class SpareTime:
+    """When work may be done on which nothing hangs: while processors are idle, or once its share has flowed in.
+
+    At the start nothing has. Work of some seconds is then no part of what the first requests share processors with: a
+    program of the lowest priority still takes memory and caches from an engine.
+
+    >>> now = [0.0]
+    >>> spare = SpareTime(0.01, cores=2, clock=lambda: now[0], idle=lambda: 0.0)
+    >>> spare.is_due()
+    False
+    >>> now[0] = 250.0
+    >>> spare.is_due()
+    True
+    >>> with spare.taken():
+    ...     now[0] += 2.0
+    >>> now[0] += 99.0
+    >>> spare.is_due()
+    False
+    """
+
+    def __init__(
+        self,
+        share: float,
+        *,
+        cores: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        idle: Callable[[], float] | None = None,
+    ) -> None:
+        self._flow, self._clock, self._idle = share * (cores or processors()), clock, idle or idle_share()
+        self._from = clock() + _WORK_S / self._flow
+
+    def is_due(self) -> bool:
+        """Whether it may begin now; asked every few seconds, so that what was idle is what was so lately."""
+        return self._idle() > IDLE or self._clock() >= self._from
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Do some within: the next has to wait for its time."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._from = self._clock() + (self._clock() - began) / self._flow
 
 
 def processors(cgroup: Path = _CGROUP) -> float:

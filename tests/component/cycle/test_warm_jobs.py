@@ -81,6 +81,18 @@ def test_a_fork_that_dies_before_it_is_the_job_has_the_job_begin_cold(started: W
     assert _begin(started(NO_LIBRARY), tmp_path / "end") is None
 
 
+def test_the_process_that_loads_gives_way_to_others_and_its_jobs_do_not_unless_told(
+    started: Warm, tmp_path: Path
+) -> None:
+    jobs = started()
+    running = _begin(jobs, tmp_path / "end")
+    assert running is not None
+    if Path("/proc/self/autogroup").exists():  # a kernel that groups processes by session
+        of_both = [Path(f"/proc/{pid}/autogroup").read_text().split()[-1:] for pid in (jobs.pid, running.pid)]
+        assert of_both in ([["19"], ["0"]], [[], []])
+    _end_well(running, tmp_path / "end")
+
+
 @pytest.mark.parametrize("source", [ONE_FORK, FEW_DESCRIPTORS], ids=["no-process", "no-descriptor"])
 def test_an_order_that_fails_ends_no_other_job(started: Warm, tmp_path: Path, source: str) -> None:
     jobs = started(source)

@@ -1,10 +1,9 @@
 """Which report of drift is made first, and how far it gives way to what serves."""
 
-import math
-
 import pytest
 
 from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.watching.budget import SpareTime
 from tests.unit.watching.test_drift_view import report
 
 
@@ -23,14 +22,22 @@ class Reports:
         return self.rows[:limit]
 
 
-@pytest.mark.parametrize(("alerts", "made"), [((False, True), (1, 10)), ((False, False), (0, 19))])
-def test_the_report_of_an_alert_comes_before_routine_ones_and_is_not_starved(monkeypatch, alerts, made):
+@pytest.mark.parametrize(
+    ("alerts", "idle", "made"),
+    [
+        ((False, True), 1.0, [(1, 10)]),
+        ((False, False), 1.0, [(0, 19)]),
+        ((False, False), 0.0, []),
+        ((False, True), 0.0, [(1, 10)]),
+    ],
+)
+def test_the_report_of_an_alert_is_made_at_once_and_a_routine_one_as_processors_allow(monkeypatch, alerts, idle, made):
     loop = object.__new__(ModelLoop)
     ledger = Reports(*alerts)
-    loop._ledger, loop.model, loop.watch_share, loop._reports_from = ledger, "intent", 1.0, -math.inf
+    loop._ledger, loop.model, loop._for_reports = ledger, "intent", SpareTime(0.01, idle=lambda: idle)
     begun = []
     monkeypatch.setattr(
         ModelLoop, "_make_report", lambda self, row, *, niceness: begun.append((ledger.rows.index(row), niceness))
     )
     loop.report()
-    assert begun == [made]
+    assert begun == made

@@ -12,6 +12,7 @@ from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
+from perennial.ops.watching.budget import SpareTime
 
 
 class _Waiting:
@@ -50,12 +51,17 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
 ) -> None:
     ledger, waiting = parts.ledger, _Waiting()
     monkeypatch.setattr(loop._maker, "_waiting", waiting)
+    monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 1.0))
     loop._work_ahead(1)
     assert waiting.told == [None], "no training of version 1 is on disk"
     folder, bundle = parts.workspace.run("card", 1), parts.workspace.bundle("card", 1)
     for path in (bundle / MODEL_FILE, folder / "train.json", folder / "holdout.jsonl"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
+    monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 0.0))
+    loop._work_ahead(1)
+    assert waiting.told == [None], "after a start callers go first"
+    monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 1.0))
     loop._work_ahead(1)
     first = waiting.last()
     assert first is not None
