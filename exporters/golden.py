@@ -13,14 +13,14 @@ from perennial.continual.errors import BundleRejected
 from perennial.exporters.batches import joined
 from perennial.exporters.bundle import MANIFEST, FileRecord, read_manifest, verify_bundle, write_manifest
 from perennial.exporters.engine import Engine, Inputs, Outputs
-from perennial.exporters.signature import FP32, INT64, Array, EngineSignature
+from perennial.exporters.signature import FP32, INT64, UINT8, Array, EngineSignature
 from perennial.exporters.text_classification.signature import ATTENTION_MASK, INPUT_IDS, LOGITS
 
 __all__ = ["GOLDEN", "Golden", "Known", "forget_texts"]
 
 GOLDEN = "golden.json"
 _FORMAT = "perennial.golden/2"
-_TYPES: Mapping[str, Any] = {FP32: np.float32, INT64: np.int64}
+_TYPES: Mapping[str, Any] = {FP32: np.float32, INT64: np.int64, UINT8: np.uint8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ class _Export:
     def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages, take: Take) -> None:
         self.spec, self.work, self.scratch, self.stages, self.take = spec, work, scratch, stages, take
         self.model = exportable(spec.task, spec.trained_dir)
-        self.held_out = self.model.read(spec.held_out).spread(spec.parity_rows)
+        self.held_out = self.model.read(spec.held_out, spec.memory).spread(spec.parity_rows)
         self.sidecars: frozenset[str] = frozenset()  # the names of files that are the model's own
         self.module: Module | None = None
         self.graph: OnnxGraph | None = None
@@ -225,7 +225,9 @@ class _Export:
             self.stages.done("onnx", nodes=sum(self.graph.operators.values()))
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
-            source_rows = self.model.read(self.spec.calibration) if self.spec.calibration else self.held_out
+            source_rows = (
+                self.model.read(self.spec.calibration, self.spec.memory) if self.spec.calibration else self.held_out
+            )
             rows = self.model.calibration(self.work, source_rows.spread(_CALIBRATION_ROWS).inputs)
         built = build_engine(engine, precision, self.graph.path, self.work, rows, previous=previous)
         self.stages.done("build")

@@ -19,7 +19,7 @@ from perennial.exporters.inputs import encoder_inputs
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["build_module", "encoder_parameters", "fingerprint_module", "weights_of"]
+__all__ = ["build_head", "build_module", "encoder_parameters", "fingerprint_module", "weights_of"]
 
 
 def build_module(
@@ -44,7 +44,7 @@ def build_module(
         def __init__(self) -> None:
             super().__init__()
             self.encoder = encoder
-            self.head = _build_head(head)
+            self.head = build_head(head)
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             hidden = self.encoder(**encoder_inputs(facts.kind, input_ids, attention_mask)).last_hidden_state
@@ -76,7 +76,8 @@ def fingerprint_module(module: "torch.nn.Module") -> str:
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
 
-def _build_head(tensors: Mapping[str, npt.NDArray[np.float32]]) -> "torch.nn.Module":
+def build_head(tensors: Mapping[str, npt.NDArray[np.float32]]) -> "torch.nn.Module":
+    """The module embeddings (batch, d) -> logits (batch, C), with the head's tensors as its parameters."""
     import torch
 
     class Head(torch.nn.Module):

@@ -1,10 +1,10 @@
-"""A trained model as a portable ONNX graph: dynamic batch and sequence, named weights, checked."""
+"""A trained model as a portable ONNX graph: dynamic batch, and sequence where it has one, named weights, checked."""
 
 import logging
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,17 @@ OPSET = 20  # the first with Gelu as one operator; every runtime we build for re
 _LOG = logging.getLogger(__name__)
 
 
-def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module | None" = None) -> OnnxGraph:
+def export_onnx(
+    model: TrainedModel,
+    target: Path,
+    *,
+    module: "torch.nn.Module | None" = None,
+    picture: Sequence[int] = (),
+) -> OnnxGraph:
     """Write the graph with inputs `input_ids`, `attention_mask` and outputs `logits`, `embedding`.
 
-    `module` spares loading the encoder again when the caller holds `model.module()` already.
+    Where the module reads pictures of the shape `picture`, their `pixels` are its one input, and the head's weights
+    alone keep their names. `module` spares loading the encoder again when the caller holds `model.module()` already.
     It costs 10 to 30 s of CPU.
 
     Raises:
@@ -48,8 +55,9 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
         return adapt_graph(model.foreign, target, len(model.labels))
     module = model.module() if module is None else module
     try:
-        proto = _trace(module, model.max_length)
-        sources = fold_transposes(proto.graph, [name for name, _ in weights_of(module)])
+        proto = _trace_pictures(module, picture) if picture else _trace(module, model.max_length)
+        named = [name for name, _ in weights_of(module) if not picture or name.startswith("head.")]
+        sources = fold_transposes(proto.graph, named)
         real = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer if item.name in sources}
         mark_weights(proto, sources)
         proto = _optimise(proto)
@@ -57,7 +65,7 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
         for name in left & set(real):
             set_initializer(proto, name, real[name])
         attach_sources(proto, {name: source for name, source in sources.items() if name in left})
-        _name_shapes(proto)
+        _name_shapes(proto, picture)
         onnx.checker.check_model(proto, full_check=True)
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
     except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as exc:
@@ -85,14 +93,29 @@ def _trace(module: "torch.nn.Module", max_length: int) -> onnx.ModelProto:
     mask[1, 4:] = 0
     batch, sequence = torch.export.Dim("batch", min=1, max=65536), torch.export.Dim("sequence", min=2, max=max_length)
     shape = {0: batch, 1: sequence}
+    return _graph_of(module, (ids, mask), (shape, shape), ENGINE_INPUTS)
+
+
+def _trace_pictures(module: "torch.nn.Module", picture: Sequence[int]) -> onnx.ModelProto:
+    import torch
+
+    pixels = torch.zeros((3, *picture), dtype=torch.uint8)
+    return _graph_of(module, (pixels,), ({0: torch.export.Dim("batch", min=1, max=65536)},), ("pixels",))
+
+
+def _graph_of(
+    module: "torch.nn.Module", inputs: tuple[Any, ...], shapes: tuple[Any, ...], names: Sequence[str]
+) -> onnx.ModelProto:
+    import torch
+
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-        exported = torch.export.export(module, (ids, mask), dynamic_shapes=(shape, shape), strict=False)
+        exported = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         program = torch.onnx.export(
             exported,
             dynamo=True,
-            input_names=list(ENGINE_INPUTS),
+            input_names=list(names),
             output_names=[f"result.{name}" for name in ENGINE_OUTPUTS],
             opset_version=OPSET,
             optimize=False,
@@ -125,11 +148,11 @@ def _optimise(proto: onnx.ModelProto) -> onnx.ModelProto:
     return optimised
 
 
-def _name_shapes(proto: onnx.ModelProto) -> None:
+def _name_shapes(proto: onnx.ModelProto, picture: Sequence[int]) -> None:
     """State the contract's shapes on inputs and outputs and drop the tracer's own notes and names."""
     graph = proto.graph
     for item in graph.input:
-        _set_dims(item, "batch", "sequence")
+        _set_dims(item, "batch", *(picture or ("sequence",)))
     for item in graph.output:
         width = item.type.tensor_type.shape.dim[1].dim_value
         _set_dims(item, "batch", width)

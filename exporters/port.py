@@ -162,8 +162,8 @@ class Exportable(Protocol):
         """This model with that engine; `folder` has the sidecars."""
         ...
 
-    def read(self, path: Path) -> HeldOut:
-        """Held-out or calibration rows out of a file.
+    def read(self, path: Path, memory: Path | None = None) -> HeldOut:
+        """Held-out or calibration rows out of a file; `memory` keeps what rows only name, where a task has such.
 
         Raises:
             DataError: it holds none.

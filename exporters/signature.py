@@ -15,6 +15,7 @@ __all__ = [
     "FP32",
     "INT32",
     "INT64",
+    "UINT8",
     "Array",
     "EngineSignature",
     "Padding",
@@ -23,8 +24,15 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-BOOL, BYTES, FP32, INT32, INT64 = "BOOL", "BYTES", "FP32", "INT32", "INT64"  # KServe's words
-_NUMPY: Mapping[str, Any] = {BOOL: np.bool_, BYTES: np.object_, FP32: np.float32, INT32: np.int32, INT64: np.int64}
+BOOL, BYTES, FP32, INT32, INT64, UINT8 = "BOOL", "BYTES", "FP32", "INT32", "INT64", "UINT8"  # KServe's words
+_NUMPY: Mapping[str, Any] = {
+    BOOL: np.bool_,
+    BYTES: np.object_,
+    FP32: np.float32,
+    INT32: np.int32,
+    INT64: np.int64,
+    UINT8: np.uint8,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

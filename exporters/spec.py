@@ -50,6 +50,7 @@ class ExportSpec:
     task: str = DEFAULT_TASK
     beside: Path | None = None  # a bundle whose engine the new one is timed beside, on the held-out rows
     embeddings: Path | None = None  # where embeddings are kept from one export to the next
+    memory: Path | None = None  # what rows only name, where the task has such
 
     def write(self, path: Path, *, result: Path) -> None:
         """Write the spec where an export process reads it, which is to write its `result`; whole or not at all."""
@@ -66,7 +67,16 @@ class ExportSpec:
         Raises:
             ConfigurationError: a field is missing, unknown or of the wrong kind.
         """
-        paths = ("trained_dir", "out_dir", "held_out", "previous_bundle", "calibration", "beside", "embeddings")
+        paths = (
+            "trained_dir",
+            "out_dir",
+            "held_out",
+            "previous_bundle",
+            "calibration",
+            "beside",
+            "embeddings",
+            "memory",
+        )
         values: dict[str, Any] = {name: value for name, value in record.items() if name != "result"}
         values |= {name: Path(value) for name, value in values.items() if name in paths and value}
         try:

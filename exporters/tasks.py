@@ -11,6 +11,7 @@ from perennial.exporters.signature import EngineSignature
 __all__ = ["ROOMS", "Room", "read_part", "room_of"]
 
 ROOMS: Mapping[str, str] = {
+    "image_classification": "perennial.exporters.image_classification",
     "opinion": "perennial.exporters.text_classification",  # its models are classifiers
     "ranking": "perennial.exporters.ranking",
     "replies": "perennial.exporters.text_classification",

@@ -14,7 +14,6 @@ from perennial.exporters.bundle import EngineKind, Manifest
 from perennial.exporters.graph import Source, read_sources, set_initializer
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.openvino_weights import fill, read_places
-from perennial.exporters.text_classification.part import TextPart
 from perennial.exporters.text_classification.signature import LOGITS
 from perennial.exporters.trained import TrainedModel
 
@@ -35,11 +34,11 @@ def swap_weights(previous: Path, manifest: Manifest, model: TrainedModel, folder
     """
     started = time.perf_counter()
     same_encoder = manifest.encoder_fingerprint == model.encoder_fingerprint
-    part = TextPart.read(manifest.part)
-    if part.dimension != model.dimension or part.max_length != model.max_length:
+    sizes, wanted = tuple(map(manifest.part.get, ("dimension", "max_length"))), (model.dimension, model.max_length)
+    if sizes != wanted:
         raise ExportFailed(
-            f"version {manifest.version} has dimension {part.dimension} and max_length {part.max_length}, "
-            f"the new model {model.dimension} and {model.max_length}; export in full"
+            f"version {manifest.version} has dimension {sizes[0]} and max_length {sizes[1]}, "
+            f"the new model {wanted[0]} and {wanted[1]}; export in full"
         )
     match manifest.engine:
         case EngineKind.ONNXRUNTIME:

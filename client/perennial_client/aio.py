@@ -68,6 +68,18 @@ class AsyncClient:
         """The labels of texts, in order."""
         return await self._answers(self._questions.predictions(texts, keys, scores=scores, known=known))
 
+    async def look(
+        self, image: bytes, *, key: str | None = None, scores: bool = False, known: bool = False
+    ) -> Prediction:
+        """The label of one image, the bytes of a JPEG or PNG file; `key` as of `predict`."""
+        return (await self.look_many([image], keys=None if key is None else [key], scores=scores, known=known))[0]
+
+    async def look_many(
+        self, images: Sequence[bytes], *, keys: Sequence[str] | None = None, scores: bool = False, known: bool = False
+    ) -> list[Prediction]:
+        """The labels of images, in order."""
+        return await self._answers(self._questions.images(images, keys, scores=scores, known=known))
+
     async def rank(self, user: str, *, count: int = 10, context: str = "", withheld: Sequence[str] = ()) -> RankedList:
         """A list for a user; `rank_many` takes what else a list is asked for with."""
         asked = ListRequest(user=user, count=count, context=context, withheld=tuple(withheld))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import opinions, rankings, replies, texts
+from .images import image_tensors
 from .inference import Call, calls_of
 from .opinions import Headline, Opinion, headline_tensors, opinions_in
 from .rankings import ListRequest, RankedList, lists_in, ranking_tensors
@@ -26,6 +27,13 @@ class Questions:
         outputs = (*texts.USUAL, *(texts.FURTHER if scores else ()), *((KNOWN,) if known else ()))
         return calls_of(
             asked, keys, write=text_tensors, read=predictions_in, outputs=outputs, rows_at_once=self.rows_at_once
+        )
+
+    def images(self, asked: Sequence[bytes], keys: Keys, *, scores: bool, known: bool) -> list[Call[Prediction]]:
+        """About images."""
+        outputs = (*texts.USUAL, *(texts.FURTHER if scores else ()), *((KNOWN,) if known else ()))
+        return calls_of(
+            asked, keys, write=image_tensors, read=predictions_in, outputs=outputs, rows_at_once=self.rows_at_once
         )
 
     def lists(self, asked: Sequence[ListRequest], *, propensities: bool) -> list[Call[RankedList]]:

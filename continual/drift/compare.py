@@ -58,6 +58,8 @@ _METHODS: Mapping[Signal, str] = {
     Signal.HIT_RATE: "share_shift",
     Signal.POPULARITY: "ks",
     Signal.NEW_ITEMS: "share_shift",
+    Signal.BRIGHTNESS: "ks",
+    Signal.SIZE: "ks",
 }
 
 _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
@@ -65,7 +67,10 @@ _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
     Signal.ENTROPY: "entropies",
     Signal.EMBEDDING: "embeddings",
     Signal.DOMAIN: "embeddings",
+    Signal.BRIGHTNESS: "brightnesses",
+    Signal.SIZE: "sizes",
 }
+_OF_WORDS = frozenset({Signal.LENGTH, Signal.NON_LETTER, Signal.UNKNOWN_WORDS})
 _OF_SOME_ROWS = frozenset({Signal.NON_LETTER, Signal.UNKNOWN_WORDS, Signal.EMBEDDING, Signal.DOMAIN})
 _OF_ALL_ROWS = frozenset({Signal.PREDICTION, *OUTCOMES})
 
@@ -292,6 +297,8 @@ def _comparable(signal: Signal, sample: Window, current: Window) -> bool:
     if signal in OUTCOMES:
         sides = outcomes_of(signal, sample, current)
         return sides is not None and all(len(told_of(side)) >= _LEAST_TOLD for side in sides)
+    if signal in _OF_WORDS and not current.has_words:
+        return False
     column = _COLUMNS.get(signal)
     return column is None or all(getattr(side, column) is not None for side in (sample, current))
 
@@ -322,6 +329,8 @@ def measure(
             return ks(sample.non_letters, some.non_letters, **by)
         case Signal.UNKNOWN_WORDS:
             return ks(reference.unknown_shares, reference.unknown_shares_of(some), **by)
+        case Signal.BRIGHTNESS | Signal.SIZE:
+            return ks(*_both(signal, sample, some), **by)
         case Signal.EMBEDDING:
             return rff_mmd(*_both(signal, sample, some), **by)
         case Signal.DOMAIN:

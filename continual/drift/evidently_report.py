@@ -263,6 +263,7 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
         {
             "prediction": [page_text(label) for label in window.predictions.tolist()],
             **_reals(confidence=window.confidences, entropy=window.entropies),
+            **_reals(brightness=window.brightnesses, size=window.sizes),
             **_reals(**{name: told[side] for name, told in outcomes.items() if told is not None}),
             "length": window.lengths.astype(np.float64),
             "non_letter": window.non_letters,

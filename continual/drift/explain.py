@@ -139,7 +139,7 @@ def explain(
         some = current.rows(np.sort(rng.choice(len(current), _ROWS, replace=False)))
     strangeness = _strangeness(reference.sample, some)
     known = [str(text) for text in reference.sample.texts if text]  # the others were pruned or erased
-    shifts = word_shifts(known, (str(t) for t in some.texts)) if known else []
+    shifts = word_shifts(known, (str(t) for t in some.texts)) if known and some.has_words else []
     order = np.argsort(-strangeness, kind="stable")
     groups = _groups(reference.sample, some, strangeness, rng)[:most]
     return Explanation(
@@ -240,7 +240,7 @@ def group_texts(
 def _group(current: Window, members: NDArray[np.int64], background: Counter[str], texts: int) -> TextGroup:
     """What is told of a group; its members come with the most central first."""
     rows = current.rows(members)
-    inside = Counter(word for text in rows.texts for word in set(words_of(str(text))))
+    inside = Counter(word for text in rows.texts if rows.has_words for word in set(words_of(str(text))))
     salient = sorted(
         (word for word in inside if len(word) >= _SHORTEST_WORD and word not in _STOP),
         key=lambda word: (

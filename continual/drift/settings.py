@@ -47,6 +47,8 @@ class Signal(StrEnum):
     HIT_RATE = "hit_rate"
     POPULARITY = "popularity"
     NEW_ITEMS = "new_items"
+    BRIGHTNESS = "brightness"
+    SIZE = "size"
 
 
 _FLOORS: Mapping[Signal, float] = MappingProxyType(
@@ -62,6 +64,8 @@ _FLOORS: Mapping[Signal, float] = MappingProxyType(
         Signal.HIT_RATE: 0.15,  # Cohen's h downwards
         Signal.POPULARITY: 0.05,
         Signal.NEW_ITEMS: 0.15,  # Cohen's h upwards
+        Signal.BRIGHTNESS: 0.05,
+        Signal.SIZE: 0.05,
     }
 )
 

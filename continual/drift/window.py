@@ -36,6 +36,8 @@ class Window:
     `hits`, `popularities` and `new_items` (n,) say what became of an answer, where that was looked for: whether
     something of it was liked, how popular what was liked had been (0 to 1), if it was new; NaN where nobody told
     (`perennial.continual.drift.outcomes` says what that means).
+    `brightnesses`, in [0, 1], and `sizes`, the root of an image's pixels, (n,), are of images alone; their texts are
+    names, which hold no words.
     `bursts` (n,) has one number for all requests of a burst (`perennial.continual.drift.dependence.bursts_of`), or is
     absent where each stands for itself.
     `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
@@ -61,6 +63,8 @@ class Window:
     hits: NDArray[np.float32] | None = None
     popularities: NDArray[np.float32] | None = None
     new_items: NDArray[np.float32] | None = None
+    brightnesses: NDArray[np.float32] | None = None
+    sizes: NDArray[np.float32] | None = None
     bursts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -80,8 +84,8 @@ class Window:
         """Return a window from columns named like the traffic log's; sequences, numpy or Arrow arrays.
 
         `text`, `prediction` and `version` must be there; `answer`, `confidence`, `margin`, `entropy`, `embedding`,
-        `at`, `tokens` and `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list
-        Arrow column is taken without copying each row.
+        `at`, `tokens`, `prediction_id`, `brightness` and `size` may. Embeddings with a missing row are left out whole.
+        A fixed-size-list Arrow column is taken without copying each row.
 
         Raises:
             DataError: a column is missing, or the columns differ in length.
@@ -104,6 +108,8 @@ class Window:
             versions=np.asarray(_plain(columns["version"]), dtype=np.int64),
             embeddings=_embeddings(columns.get("embedding")),
             times=_times(columns.get("at")),
+            brightnesses=_reals(columns.get("brightness")),
+            sizes=_reals(columns.get("size")),
             ids=None
             if columns.get("prediction_id") is None
             else np.asarray(_plain(columns["prediction_id"]), dtype=str),
@@ -113,6 +119,11 @@ class Window:
     def whole_answers(self) -> NDArray[np.str_]:
         """What a score is given for."""
         return self.predictions if self.answers is None else self.answers
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the texts say something; those of images are their names."""
+        return self.brightnesses is None
 
     @property
     def own_bursts(self) -> NDArray[np.int64]:

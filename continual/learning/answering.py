@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 from perennial.continual.learning.card import read_card
+from perennial.continual.learning.embedding import load_embedding
 from perennial.continual.learning.embedding_cache import EmbeddingCache
-from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.encoder import Embedder, fingerprint, hidden_size, resolve_encoder
 from perennial.continual.learning.network_head import NETWORK_HEADS, NetworkHead
 from perennial.continual.learning.trained import KERNEL_HEADS, read_head, read_proved_head
 
@@ -17,11 +18,18 @@ __all__ = ["answer"]
 
 
 def answer(
-    folder: Path, texts: Sequence[str], *, cache: Path, threads: int = 0, proved: bool = False
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    cache: Path,
+    threads: int = 0,
+    proved: bool = False,
+    images: Path | None = None,
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The labels of a trained folder in logit order, and its calibrated logits for the texts, (texts, C).
 
-    With `proved` it answers as it did before it learnt the rows that prove it: for answers to those.
+    With `proved` it answers as it did before it learnt the rows that prove it: for answers to those. `images` is the
+    folder of the pictures that the texts name, where its encoder reads images.
 
     Raises:
         DataError: the folder is no finished training.
@@ -36,12 +44,12 @@ def answer(
     store = EmbeddingCache(
         cache, encoder=fingerprint(encoder), max_length=card.max_length, dimension=hidden_size(encoder)
     )
-    loaded: list[Encoder] = []
+    loaded: list[Embedder] = []
 
     def embed(missing: Sequence[str]) -> NDArray[np.float32]:
         if not loaded:
-            loaded.append(Encoder.load(str(encoder), max_length=card.max_length, threads=threads))
-        return loaded[0].embed(missing)
+            loaded.append(load_embedding(encoder, images=images, max_length=card.max_length, threads=threads))
+        return loaded[0](missing)
 
     X = store.embed(texts, embed)
     if card.head in KERNEL_HEADS:

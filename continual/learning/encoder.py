@@ -1,4 +1,4 @@
-"""Sentence encoders: found by name, told apart by fingerprint, run over many texts at once."""
+"""Encoders: found by name, told apart by fingerprint, run over many texts at once."""
 
 import hashlib
 import json
@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 
 from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.continual.images.preprocessing import PREPROCESSING_FILE, is_image_encoder
 from perennial.continual.learning.encoder_folder import hidden_size, load_tokenizer, read_facts, usable_length
 from perennial.continual.learning.encoder_model import load_encoder
 from perennial.continual.learning.file_digest import file_digest
-from perennial.continual.learning.packaged import PACKAGED_E5, PACKAGED_MINILM, is_packaged, packaged_folder
+from perennial.continual.learning.packaged import (
+    PACKAGED_E5,
+    PACKAGED_LITE0,
+    PACKAGED_MINILM,
+    is_packaged,
+    packaged_folder,
+)
 from perennial.continual.learning.pooling import Pooling, pool, read_pooling
 from perennial.continual.learning.prompt import read_prompt
 
 __all__ = [
     "PACKAGED_E5",
+    "PACKAGED_LITE0",
     "PACKAGED_MINILM",
     "Embedder",
     "Encoder",
@@ -50,9 +58,10 @@ class Embedder(Protocol):
 
 
 def resolve_encoder(name: str) -> Path:
-    """The folder that holds an encoder's `config.json`, weights and `tokenizer.json`.
+    """The folder that holds an encoder's `config.json`, weights and `tokenizer.json` or `preprocessor_config.json`.
 
-    `packaged:minilm` and `packaged:e5` were installed with this package; an existing folder is itself; anything else
+    `packaged:minilm` and `packaged:e5` were installed with this package, and `packaged:efficientnet-lite0` comes with
+    its extra `images`; an existing folder is itself; anything else
     is a Hugging Face name, looked for in the local cache first and on the hub only when it is not there.
 
     Raises:
@@ -117,7 +126,7 @@ def fingerprint(folder: Path) -> str:
         total.update(f"prompt {json.dumps(prompt)}\n".encode())
     if (pooling := read_pooling(folder)) is not Pooling.MEAN:  # the mean has no line: it was once the only one
         total.update(f"pooling {pooling.value}\n".encode())
-    for path in files:
+    for path in (*files, *([folder / PREPROCESSING_FILE] if is_image_encoder(folder) else [])):
         total.update(f"{path.name} {_digest(path)}\n".encode())
     return f"sha256:{total.hexdigest()}"
 

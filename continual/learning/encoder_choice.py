@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.encoder import PACKAGED_E5, PACKAGED_MINILM, resolve_encoder
+from perennial.continual.learning.encoder import PACKAGED_E5, PACKAGED_LITE0, PACKAGED_MINILM, resolve_encoder
 from perennial.continual.learning.encoder_folder import load_tokenizer
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.packaged import SCRIPTS, e5_named, e5_tokenizer, script_of, scripts_of
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["EncoderChoice", "EncoderFit", "check_encoder", "choose_encoder", "fit_of", "named_by_rows", "scripts_in"]
+__all__ = [
+    "FOR_IMAGES",
+    "EncoderChoice",
+    "EncoderFit",
+    "check_encoder",
+    "choose_encoder",
+    "fit_of",
+    "named_by_rows",
+    "scripts_in",
+]
 
 _SAMPLE = 2_000  # texts that tokenizers are tried on
 _LENGTH = 512  # tokens
@@ -54,6 +63,9 @@ class EncoderChoice:
         return f"encoder {self.encoder}: {self.because}"
 
 
+FOR_IMAGES = EncoderChoice(encoder=PACKAGED_LITE0, because="it is the one that is packaged for images")
+
+
 def choose_encoder(texts: Sequence[str]) -> EncoderChoice:
     """The packaged encoder for these texts: MiniLM for English, else e5 with the words of their scripts.
 
@@ -80,6 +92,8 @@ def named_by_rows(spec: JobSpec) -> JobSpec:
     """
     if spec.encoder != AUTO_ENCODER:
         return spec
+    if spec.images is not None:
+        return replace(spec, encoder=FOR_IMAGES.encoder)
     rows = [*read_rows(spec.examples), *read_rows(spec.replay)]
     return replace(spec, encoder=choose_encoder([row.text for row in rows]).encoder)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.images.preprocessing import is_image_encoder
 from perennial.continual.learning.pooling import Pooling, read_pooling, write_pooling
 from perennial.continual.learning.prompt import add_prompt, read_prompt, write_prompt
 
@@ -43,8 +44,8 @@ class EncoderFacts:
 
     kind: str  # transformers' model_type
     dimension: int  # d, of a token and of the embedding
-    longest: int | None  # tokens that have a position; None where positions are relative and have no end
-    ids: int  # rows of the token table
+    longest: int | None  # tokens that have a position; None where positions have no end, or nothing is read in tokens
+    ids: int  # rows of the token table; 0 of an encoder of images
     pooling: Pooling
 
 
@@ -52,9 +53,14 @@ def read_facts(folder: Path) -> EncoderFacts:
     """The facts of the encoder in `folder`.
 
     Raises:
-        ConfigurationError: its configuration is missing, or is none of a text encoder.
+        ConfigurationError: its configuration is missing, or is none of an encoder.
     """
     configuration = _object(folder / "config.json")
+    if is_image_encoder(folder):
+        from perennial.continual.images.network import image_dimension
+
+        kind, gives = str(configuration.get("model_type", "")), image_dimension(folder)
+        return EncoderFacts(kind=kind, dimension=gives, longest=None, ids=0, pooling=Pooling.CLS)
     kind = str(configuration.get("model_type", ""))
     width = next((configuration[name] for name in _WIDTHS if isinstance(configuration.get(name), int)), None)
     if not kind and width is None:

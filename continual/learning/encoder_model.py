@@ -7,7 +7,7 @@ from typing import Any
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["load_classifier", "load_encoder", "measure", "position_limit", "quiet_transformers"]
+__all__ = ["load_classifier", "load_encoder", "load_image_encoder", "measure", "position_limit", "quiet_transformers"]
 
 _IGNORED = ("pooler",)  # an embedding is pooled from the tokens, so a pooler only rides along
 
@@ -25,6 +25,21 @@ def load_encoder(folder: Path, *, attention: str | None = None) -> Any:
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder
+
+
+def load_image_encoder(folder: Path) -> Any:
+    """A network of images on the CPU, in evaluation mode; a pooler with weights of its own is left out.
+
+    Raises:
+        ConfigurationError: the folder holds no such model, or not all of its weights.
+    """
+    from transformers import AutoModel
+
+    network = _loaded(AutoModel, folder, f"image encoder folder {folder}", config=_configuration(folder))
+    pooler = getattr(network, "pooler", None)
+    if pooler is not None and any(True for _ in pooler.parameters()):
+        network.pooler = None
+    return network
 
 
 def load_classifier(folder: Path) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
 
 _DESCRIPTIONS = "descriptions"  # classes and their sentences, among a head's params
 _LEAST_ROWS = 20  # of a first version
+_NO_WORDS = 8  # columns, as few as there can be; they weigh nothing
 
 
 class _OfTexts:
@@ -83,7 +84,7 @@ class _ClosedForm(_OfTexts):
         from perennial.continual.learning.fast import train_fast
         from perennial.continual.learning.replies.training import train_matcher
 
-        within = _within_encoder(spec)
+        within = _without_words(_within_encoder(spec))
         train_matcher(within, context, embedder)  # first: the card, which is written last, vouches for it too
         return train_fast(within, context, embedder)
 
@@ -240,6 +241,13 @@ def _within_encoder(spec: "JobSpec") -> "JobSpec":
     from perennial.continual.learning.encoder import resolve_encoder, usable_length
 
     return replace(spec, max_length=usable_length(resolve_encoder(spec.encoder), spec.max_length))
+
+
+def _without_words(spec: "JobSpec") -> "JobSpec":
+    """The job, of pictures without any weight of their names, which are no words."""
+    if spec.images is None:
+        return spec
+    return replace(spec, params={**spec.params, "lexical": _NO_WORDS, "words": 0.0})
 
 
 def _with_descriptions(configured: Mapping[str, Any], described: Mapping[str, str]) -> Params:

@@ -21,7 +21,9 @@ class LearnerName(StrEnum):
 
 
 _OF_LABELLED_TEXTS = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA, LearnerName.FINETUNE)
+_OF_IMAGES = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA)
 LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
+    "image_classification": _OF_IMAGES,
     "opinion": _OF_LABELLED_TEXTS,
     "ranking": (LearnerName.ITEM_GRAM,),
     "replies": _OF_LABELLED_TEXTS,

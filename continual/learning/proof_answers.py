@@ -40,7 +40,9 @@ def answer_holdout(spec: JobSpec) -> None:
     if not rows:
         return
     texts = [row.text for row in rows]
-    labels, logits = answer(spec.out, texts, cache=spec.cache_folder, threads=spec.threads, proved=True)
+    labels, logits = answer(
+        spec.out, texts, cache=spec.cache_folder, threads=spec.threads, proved=True, images=spec.images
+    )
     sure = softmax(logits)
     document = {
         "given": [labels[place] for place in logits.argmax(axis=1)],

@@ -12,7 +12,19 @@ from perennial.continual.learning.names import LearnerName
 
 __all__ = ["JobSpec"]
 
-_PATHS = ("examples", "out", "previous", "replay", "holdout", "erase", "others", "items", "unlabelled", "cache")
+_PATHS = (
+    "examples",
+    "out",
+    "previous",
+    "replay",
+    "holdout",
+    "erase",
+    "others",
+    "items",
+    "images",
+    "unlabelled",
+    "cache",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +45,7 @@ class JobSpec:
     erase: Path | None = None  # rows to be taken back out of the head
     others: Path | None = None  # sums of other sites that the head counts beside those of the rows here
     items: Path | None = None  # catalogue of what can be recommended
+    images: Path | None = None  # folder of the pictures that rows name, where an encoder of images reads them
     unlabelled: Path | None = None  # texts, one a line, on which fine-tuning first continues the encoder's pre-training
     cache: Path | None = None  # folder of embeddings that jobs share; default: inside `out`'s parent
     seed: int = 0

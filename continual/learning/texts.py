@@ -1,4 +1,4 @@
-"""Embeddings of texts for one job: from the cache where they are, else from the encoder."""
+"""Embeddings of a job's texts, or of the pictures that they name: from the cache where they are, else made."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.learning.context import Context
+from perennial.continual.learning.embedding import load_embedding
 from perennial.continual.learning.embedding_cache import EmbeddingCache
-from perennial.continual.learning.encoder import Embedder, Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.encoder import Embedder, fingerprint, hidden_size, resolve_encoder
 from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["Texts"]
@@ -33,11 +34,12 @@ class Texts:
         )
 
     @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder.load(str(self.folder), max_length=self._spec.max_length, threads=self._spec.threads)
+    def _encoder(self) -> Embedder:
+        spec = self._spec
+        return load_embedding(self.folder, images=spec.images, max_length=spec.max_length, threads=spec.threads)
 
     def _run(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._encoder.embed(texts) if self._embedder is None else self._embedder(texts)
+        return self._encoder(texts) if self._embedder is None else self._embedder(texts)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (texts, d); each chunk that was embedded is on disk before the next begins.

@@ -116,7 +116,7 @@ class RankingExportable:
         """With the catalogue in `folder`."""
         return RankingAnswerer(engine=engine, catalogue=self._catalogue, signature=self.signature)
 
-    def read(self, path: Path) -> HeldOut:
+    def read(self, path: Path, memory: Path | None = None) -> HeldOut:
         """Lists, each with what the sums know of its user by then and, where the file has them, relevances."""
         return read_held_out(path, histories(self.folder / STATISTICS_FILE))
 

@@ -9,7 +9,7 @@ from perennial.exporters.signature import EngineSignature
 from perennial.exporters.text_classification.signature import LOGITS, TEXT_ENGINE
 from perennial.exporters.text_classification.tokens import padded
 
-__all__ = ["TextAnswerer", "Tokenises"]
+__all__ = ["TextAnswerer", "Tokenises", "unlike_labels"]
 
 
 _JOINED, _MOST = 64, 100_000
@@ -67,8 +67,12 @@ class TextAnswerer:
 
     def unlike(self, other: Answerer) -> list[str]:
         """Labels that stand at another logit."""
-        if not isinstance(other, TextAnswerer) or other.labels == self.labels:
-            return []
-        pairs = zip(other.labels, self.labels, strict=False)
-        moved = sum(a != b for a, b in pairs) + abs(len(other.labels) - len(self.labels))
-        return [f"{moved} of {len(other.labels)} labels stand at another logit than in the model"]
+        return unlike_labels(self.labels, other.labels) if isinstance(other, TextAnswerer) else []
+
+
+def unlike_labels(mine: Sequence[str], others: Sequence[str]) -> list[str]:
+    """In words, how many labels stand at another logit than in the model, whose labels are the others."""
+    if tuple(mine) == tuple(others):
+        return []
+    moved = sum(a != b for a, b in zip(others, mine, strict=False)) + abs(len(others) - len(mine))
+    return [f"{moved} of {len(others)} labels stand at another logit than in the model"]

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from perennial.continual.atomic_file import share_file
 from perennial.continual.learning.card import MODEL_FILE
@@ -32,19 +32,19 @@ from perennial.exporters.weight_swap import swap_weights
 if TYPE_CHECKING:
     from torch.nn import Module
 
-__all__ = ["TextExportable"]
+__all__ = ["LabelsExportable", "TextExportable"]
 
 _EXACT = "exact"  # a folder of embeddings
 
 
-class TextExportable:
-    """A learner's folder, or a bundle's, which has the same files."""
+class LabelsExportable:
+    """What classifiers have in common, whatever they read: a head and labels on an encoder."""
 
     def __init__(self, trained: TrainedModel) -> None:
         self.trained = trained
 
     @classmethod
-    def load(cls, folder: Path) -> "TextExportable":
+    def load(cls, folder: Path) -> Self:
         """Read the card and the head.
 
         Raises:
@@ -53,24 +53,13 @@ class TextExportable:
         return cls(TrainedModel.load(folder))
 
     @property
-    def signature(self) -> EngineSignature:
-        """With the number of labels and the embedding's length."""
-        return TEXT_ENGINE.bound(classes=len(self.trained.labels), dimension=self.trained.dimension)
-
-    @property
     def encoder_fingerprint(self) -> str:
         """The encoder's."""
         return self.trained.encoder_fingerprint
 
-    @property
-    def longest_row(self) -> int:
-        """The tokens that are read of a text."""
-        return self.trained.max_length
-
-    def sidecars(self, folder: Path) -> None:
-        """Tokenizer, labels, card, head, sums, and the encoder where it was tuned."""
+    def write_model_files(self, folder: Path) -> None:
+        """Labels, card, head, sums, and the encoder where it lies beside the card."""
         trained = self.trained
-        trained.write_tokenizer(folder / TOKENIZER_FILE)
         labels = json.dumps(list(trained.labels), ensure_ascii=False)
         (folder / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE, MATCHER_FILE):
@@ -82,6 +71,33 @@ class TextExportable:
         if trained.encoder.is_relative_to(trained.folder):
             inside = folder / trained.encoder.relative_to(trained.folder)
             shutil.copytree(trained.encoder, inside, copy_function=shutil.copyfile)
+
+    def swap(self, bundle: Path, manifest: Manifest, folder: Path) -> BuiltEngine:
+        """Seconds instead of minutes while the encoder is the same."""
+        return swap_weights(bundle, manifest, self.trained, folder)
+
+    def own_arithmetic(self, engine: Engine) -> Engine | None:
+        """That of a solved head, on embeddings."""
+        return HeadOnEngine(engine, self.trained.head) if self.trained.head else None
+
+
+class TextExportable(LabelsExportable):
+    """A learner's folder, or a bundle's, which has the same files."""
+
+    @property
+    def signature(self) -> EngineSignature:
+        """With the number of labels and the embedding's length."""
+        return TEXT_ENGINE.bound(classes=len(self.trained.labels), dimension=self.trained.dimension)
+
+    @property
+    def longest_row(self) -> int:
+        """The tokens that are read of a text."""
+        return self.trained.max_length
+
+    def sidecars(self, folder: Path) -> None:
+        """Tokenizer, labels, card, head, sums, and the encoder where it was tuned."""
+        self.trained.write_tokenizer(folder / TOKENIZER_FILE)
+        self.write_model_files(folder)
 
     def part(self, folder: Path) -> Mapping[str, Any]:
         """See `TextPart`."""
@@ -102,14 +118,6 @@ class TextExportable:
         """With dynamic batch and sequence, and named weights."""
         return export_onnx(self.trained, target, module=module)
 
-    def swap(self, bundle: Path, manifest: Manifest, folder: Path) -> BuiltEngine:
-        """Seconds instead of minutes while the encoder is the same."""
-        return swap_weights(bundle, manifest, self.trained, folder)
-
-    def own_arithmetic(self, engine: Engine) -> Engine | None:
-        """That of a solved head, on embeddings."""
-        return HeadOnEngine(engine, self.trained.head) if self.trained.head else None
-
     def exact(self, folder: Path | None) -> KnownEmbeddings | None:
         """The embeddings in FP32 of rows that proved this encoder before."""
         if folder is None or not self.trained.head:
@@ -125,8 +133,9 @@ class TextExportable:
         """With the tokenizer and labels in `folder`."""
         return TextAnswerer(engine=engine, tokenizer=TextTokenizer(folder / TOKENIZER_FILE), labels=self.trained.labels)
 
-    def read(self, path: Path) -> HeldOut:
+    def read(self, path: Path, memory: Path | None = None) -> HeldOut:
         """Texts and, where the file has them, labels."""
+        del memory
         texts, labels = read_texts(path)
         return HeldOut(inputs=texts, targets=labels)
 

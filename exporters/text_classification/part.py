@@ -12,7 +12,15 @@ from perennial.exporters.signature import EngineSignature
 from perennial.exporters.tasks import read_part
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 
-__all__ = ["LABELS_FILE", "TOKENIZER_FILE", "TextPart", "check_labels", "digest_labels", "read_labels"]
+__all__ = [
+    "LABELS_FILE",
+    "TOKENIZER_FILE",
+    "TextPart",
+    "check_labels",
+    "check_same_labels",
+    "digest_labels",
+    "read_labels",
+]
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
 
@@ -70,10 +78,19 @@ def check_labels(folder: Path, part: Mapping[str, Any], files: Collection[str]) 
         BundleRejected: they are not the same.
     """
     promised = TextPart.read(part)
+    check_same_labels(folder, promised.classes, promised.labels_sha256, files)
+
+
+def check_same_labels(folder: Path, classes: int, sha256: str, files: Collection[str]) -> None:
+    """Compare the labels with those that a manifest promises.
+
+    Raises:
+        BundleRejected: they are not the same.
+    """
     if LABELS_FILE not in files:
         raise BundleRejected(f"{folder}: the manifest names no {LABELS_FILE}; export the version again")
     labels = read_labels(folder)
-    if len(labels) != promised.classes or digest_labels(labels) != promised.labels_sha256:
+    if len(labels) != classes or digest_labels(labels) != sha256:
         raise BundleRejected(
-            f"{folder}: {LABELS_FILE} has {len(labels)} labels that are not the {promised.classes} of the manifest"
+            f"{folder}: {LABELS_FILE} has {len(labels)} labels that are not the {classes} of the manifest"
         )

@@ -9,6 +9,7 @@ from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger.answers import KEPT
 from perennial.ops.making.retention import prune_runs
 from perennial.ops.parts import Parts
+from perennial.ops.store.pictures import sweep_pictures
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["Housekeeping"]
@@ -45,8 +46,11 @@ class Housekeeping:
             history += rows
         ledger.forget_notices(self.model, now - keep)
         pruned = self._traffic.prune(now - keep)
+        pictures = sweep_pictures(ledger, self._parts.workspace, self.model)
         runs = prune_runs(ledger, self._parts.workspace, self.model, now=now, keep=keep)
-        return f"{pruned} traffic rows, {history} rows of history, work folders {list(runs)}"
+        return f"{pruned} traffic rows, {history} rows of history, work folders {list(runs)}" + (
+            f", {pictures} pictures" if pictures else ""
+        )
 
     def retain_unserved(self) -> str:
         """`retain` for a model that nobody watches: of its reports, which quote traffic, the old ones go as well."""

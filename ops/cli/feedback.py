@@ -111,6 +111,28 @@ def _labels(parts: "Parts", model: str, file: Path, skip_refused: bool, reading:
     )
 
 
+def _images(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
+    """A folder for each label, a table of images with labels, or labels of requests."""
+    from perennial.continual.images import ImageStore
+    from perennial.continual.images.files import holds_images, image_rows
+    from perennial.ops.store.feedback import add_labels, known_labels
+
+    if not holds_images(file, reading):
+        return _labels(parts, model, file, skip_refused, reading)
+    bad: list[dict[str, object]] = []
+    store, known = ImageStore(parts.workspace.images(model)), known_labels(parts.ledger, model)
+    rows = image_rows(file, store, reading=reading, known=known, refused=bad if skip_refused else None)
+    say_new_labels(parts, model, [row.label for row in rows])
+    return _Read(
+        rows=len(rows),
+        ids=[],
+        kind="images with labels",
+        refused=bad,
+        unit="file" if file.is_dir() else "line",
+        store=lambda: add_labels(parts.ledger, model, rows),
+    )
+
+
 def _signals(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
     from perennial.ops.commands.signal_file import read_signal_file
     from perennial.ops.store.feedback import add_signals
@@ -147,6 +169,7 @@ def _verdicts(parts: "Parts", model: str, file: Path, skip_refused: bool, readin
 
 
 _READERS: Mapping[str, Callable[["Parts", str, Path, bool, "FileReading"], _Read]] = {
+    "image_classification": _images,
     "opinion": _labels,
     "ranking": _signals,
     "replies": _verdicts,

@@ -33,7 +33,10 @@ def init(
     ] = "",
     data: Annotated[
         Path | None,
-        typer.Option(help=f"labelled rows, with text and label; of a ranking events, with user, item and at; {KINDS}"),
+        typer.Option(
+            help="labelled rows, with text and label; of a ranking events, with user, item and at; of images a folder "
+            f"for each label in one folder, or a table with image and label; {KINDS}"
+        ),
     ] = None,
     model: Annotated[
         str,
@@ -43,7 +46,11 @@ def init(
         str, typer.Option(help="named settings and files: recommendation; --data is then a folder", metavar="NAME")
     ] = "",
     task: Annotated[
-        str, typer.Option(help="what the model does: text_classification, or ranking, which puts items in order")
+        str,
+        typer.Option(
+            help="what the model does: text_classification; image_classification, the default of a folder of data; or "
+            "ranking, which puts items in order"
+        ),
     ] = "",
     items: Annotated[
         Path | None, typer.Option(help="of a ranking: the catalogue, with item, text and tags; same kinds of files")
@@ -77,7 +84,7 @@ def init(
         raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
     chosen = admit_name(name or model or _only_or_from(path, data))
     reading = file_reading(column, encoding, delimiter, sheet)
-    of_task = _task_of(path, chosen, task)
+    of_task = _task_of(path, chosen, task, data)
     beginning = None if data is None else beginning_of(of_task)
     rows = None if beginning is None or data is None else beginning.read(Files(data=data, items=items, reading=reading))
     if dry_run:
@@ -119,8 +126,8 @@ def _planned(path: Path, model: str, task: str, rows: Any, beginning: "Beginning
     return plan | dict(beginning.plan(rows, configured.get(model, ModelSettings(task=task)).learning))
 
 
-def _task_of(path: Path, model: str, named: str) -> str:
-    """The model's task: as the settings have it, else as it is told.
+def _task_of(path: Path, model: str, named: str, data: Path | None) -> str:
+    """The model's task: as the settings have it, else as it is told; a folder of data holds images.
 
     Raises:
         ConfigurationError: they differ, or there is no such task.
@@ -135,7 +142,8 @@ def _task_of(path: Path, model: str, named: str) -> str:
         raise ConfigurationError(
             f"{path} says that {model} is of task {configured!r}, not {named!r}; name another model"
         )
-    return configured or task_named(named or DEFAULT_TASK).name
+    usual = "image_classification" if data is not None and data.is_dir() else DEFAULT_TASK
+    return configured or task_named(named or usual).name
 
 
 def _only_or_from(path: Path, data: Path | None) -> str:

@@ -214,7 +214,9 @@ def _accuracies(seen: "AccuracyView | None") -> list[str | None]:
 
 
 def predict(
-    texts: Annotated[list[str] | None, typer.Argument(help="one or more texts; none for a ranking")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="one or more texts, or files of images; none for a ranking")
+    ] = None,
     user: Annotated[str, typer.Option(help="of a ranking: whom the list is for")] = "",
     count: Annotated[int, typer.Option(min=1, max=100, help="of a ranking: items in the list")] = 10,
     context: Annotated[str, typer.Option(help="of a ranking: the situation, in words")] = "",
@@ -265,12 +267,24 @@ def _asked(task: str, texts: list[str], user: str, count: int, context: str) -> 
     if task != "ranking":
         if user or context or not texts:
             raise typer.BadParameter(f"a model of task {task!r} is asked about texts; give one or more, and no --user")
-        return list(texts)
+        return [_content(path) for path in texts] if task == "image_classification" else list(texts)
     if texts or not user:
         raise typer.BadParameter("a ranking is asked for a user's list; give --user, and no texts", param_hint="--user")
     from perennial.exporters.ranking.asked import Asked
 
     return [Asked(user=user, count=count, context=context)]
+
+
+def _content(path: str) -> bytes:
+    """The content of an image's file.
+
+    Raises:
+        typer.BadParameter: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as exc:
+        raise typer.BadParameter(f"{path!r} cannot be read ({exc.strerror}); give JPEG or PNG files") from exc
 
 
 def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:

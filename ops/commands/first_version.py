@@ -92,7 +92,7 @@ def first_version_under_claim(
     learner = learner_named(learning.learner)
     rows = learner.first_rows(examples)
     on_progress({"stage": "see what the rows are written in"})
-    encoder = encoder_for(learning, texts_of(task, rows)) if learner.embeds else None
+    encoder = encoder_for(learning, texts_of(task, rows), task.name) if learner.embeds else None
     on_progress({"stage": "keep the rows"})
     share = learning.holdout_share
     ledger.add_examples(model, rows, lambda asked: split_by(task.identity(asked), holdout_share=share))

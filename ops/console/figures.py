@@ -1,11 +1,14 @@
 """How figures, times and texts stand on a page: aligned, rounded alike, and never able to act."""
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from markupsafe import Markup
 
+from perennial.continual.images.picture import image_file, is_image_name
 from perennial.ops.console.words import CATALOGUES, said
 from perennial.ops.safety.printable import printable
+from perennial.ops.safety.roles import EVERY
 
 __all__ = ["Figures"]
 
@@ -14,10 +17,10 @@ _SHORT = 280  # characters of a text in a list
 
 
 class Figures:
-    """The figures of a page in one language, seen at one moment."""
+    """The figures of a page in one language, seen at one moment. `model` is the one that the page is of."""
 
-    def __init__(self, language: str, now: datetime | None = None) -> None:
-        self.language, self.now = language, now or datetime.now(UTC)
+    def __init__(self, language: str, now: datetime | None = None, *, model: str = EVERY) -> None:
+        self.language, self.now, self.model = language, now or datetime.now(UTC), model
 
     def say(self, key: str, **values: object) -> str:
         """Return the words of a key."""
@@ -104,11 +107,18 @@ class Figures:
         """Return a text from outside with everything visible that would act."""
         return printable(text or "")
 
+    def whole(self, text: str | None) -> Markup:
+        """Return a text from outside in a box of its own direction, or the picture that it names."""
+        if text and self.model != EVERY and is_image_name(text):
+            source = f"/console/models/{quote(self.model)}/images/{image_file(text)}"
+            return Markup('<img class="kept" src="{}" alt="{}">').format(source, self.say("image"))
+        return Markup('<bdi class="quoted" dir="auto">{}</bdi>').format(printable(text or ""))
+
     def quoted(self, text: str | None) -> Markup:
-        """Return a text from outside in a box of its own direction; what is long is cut until it is asked for."""
+        """Return the same for a list; what is long is cut until it is asked for."""
         shown = printable(text or "")
         if len(shown) <= _SHORT:
-            return Markup('<bdi class="quoted" dir="auto">{}</bdi>').format(shown)
+            return self.whole(text)
         more = self.say("text.more", count=f"{len(shown):,}")
         return Markup(
             '<details class="long"><summary><bdi class="quoted" dir="auto">{}…</bdi> '

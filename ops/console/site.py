@@ -168,7 +168,7 @@ class Console:
                 return shown
 
     def _rendered(self, visit: Visit, page: Page) -> Response:
-        figures = Figures(visit.language)
+        figures = Figures(visit.language, model=visit.model)
         body = self._templates.get_template(page.template).render(
             t=figures.say,
             f=figures,

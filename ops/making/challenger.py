@@ -14,7 +14,7 @@ from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.records import PromotionDecision
-from perennial.continual.tasks import learns_labels
+from perennial.continual.tasks import learns_labels, reads_words
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
@@ -157,8 +157,8 @@ class ChallengerMaker(VersionMaker):
         return read_logged(self._ledger, self._workspace, self._model, outcomes, side, version=champion, within=within)
 
     def _taught_files(self, version: int) -> tuple[str, ...]:
-        """The rows of the challenger's training, fresh ones first, where they are labelled texts and still there."""
-        if not learns_labels(self._task.name):
+        """The rows of the challenger's training, fresh first, where words tell of labels and they are still there."""
+        if not reads_words(self._task.name):
             return ()
         files = (self.folder(version) / name for name in ("examples.jsonl", "replay.jsonl"))
         return tuple(str(path) for path in files if path.is_file())

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.images import is_image_encoder
 from perennial.continual.learning.card import ENCODER_INSIDE, FOREIGN_INSIDE, is_finished, read_card
-from perennial.continual.learning.encoder_choice import EncoderChoice, check_encoder, choose_encoder
+from perennial.continual.learning.encoder import resolve_encoder
+from perennial.continual.learning.encoder_choice import FOR_IMAGES, EncoderChoice, check_encoder, choose_encoder
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.task import AnyRow, AnyTask
+from perennial.continual.tasks import DEFAULT_TASK, reads_words
 from perennial.ops.ledger import VersionRow
 from perennial.ops.settings import LearningSettings
 from perennial.ops.store.workspace import Workspace
@@ -13,15 +17,22 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["encoder_for", "named_encoder", "texts_of"]
 
 
-def encoder_for(learning: LearningSettings, texts: Sequence[str]) -> EncoderChoice:
-    """The encoder of a first version, and why.
+def encoder_for(learning: LearningSettings, texts: Sequence[str], task: str = DEFAULT_TASK) -> EncoderChoice:
+    """The encoder of a first version of a model of this task, and why.
 
     Raises:
-        ConfigurationError: the settings name one that cannot read these texts, and do not insist on it.
+        ConfigurationError: the settings name one that cannot read these rows, and do not insist on it.
     """
+    words = reads_words(task)
     if learning.encoder == AUTO_ENCODER:
-        return choose_encoder(texts)
-    if not learning.insist_on_encoder:
+        return choose_encoder(texts) if words else FOR_IMAGES
+    if not words:
+        if not is_image_encoder(resolve_encoder(learning.encoder)):
+            raise ConfigurationError(
+                f"encoder {learning.encoder!r} reads texts, and the rows are images; set encoder = {AUTO_ENCODER!r}, "
+                "or name the folder of an image encoder with its preprocessor_config.json"
+            )
+    elif not learning.insist_on_encoder:
         check_encoder(learning.encoder, texts)
     return EncoderChoice(encoder=learning.encoder, because="the settings name it")
 

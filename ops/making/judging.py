@@ -224,7 +224,7 @@ def _asked(
 
     The head's own arithmetic, by which the engine was proved, answers on what was given.
     """
-    if spec.embeddings is None or not task_inputs:
+    if spec.embeddings is None or not task_inputs or not (Path(spec.challenger_bundle) / TOKENIZER_FILE).is_file():
         return challenger.ask(task_inputs)
     given = head_on_given(challenger.engine, Path(spec.challenger_bundle), Path(spec.embeddings), texts)
     return BundledVersion(given, challenger.side).ask(task_inputs)

@@ -177,6 +177,7 @@ class VersionMaker:
             nice=0,  # the process is niced as a whole
             cache=self._workspace.embeddings,
             items=kept_items(self._workspace, self._model),
+            images=self._workspace.named_inputs(self._model),
             parent_version=None if champion is None else champion.version,
             **own,
         )
@@ -293,6 +294,7 @@ class VersionMaker:
             limits_by_precision=engine.limits,
             task=self._settings.task,
             embeddings=self._workspace.embeddings,
+            memory=self._workspace.named_inputs(self._model),
         )
         spec.write(folder / "export.json", result=report)
         module, arguments = "perennial.exporters.job", list[str]()

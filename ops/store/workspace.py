@@ -93,13 +93,21 @@ class Workspace:
         """The headlines that the model answered lately, with their events and alerts, where its task has such."""
         return self.state / "headlines" / f"{admit_name(name)}.db"
 
+    def images(self, name: str) -> Path:
+        """The pictures that the model's rows and log name, where its task has such."""
+        return self.state / "images" / admit_name(name)
+
+    def named_inputs(self, name: str) -> Path | None:
+        """Where the inputs lie that the model's rows only name; None where rows hold them."""
+        return self.images(name) if self.settings.task_of(name) == "image_classification" else None
+
     def feeds(self, name: str) -> Path:
         """Where each feed of the model was left."""
         return self.state / "feeds" / f"{admit_name(name)}.db"
 
     def memory(self, name: str) -> Path:
         """What the model's routers remember beside its versions, by its task."""
-        own = {"opinion": self.headlines, "replies": self.replies}
+        own = {"image_classification": self.images, "opinion": self.headlines, "replies": self.replies}
         return own.get(self.settings.task_of(name), self.user_events)(name)
 
     def route_file(self, name: str) -> Path:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from perennial.continual.errors import BundleRejected, ConfigurationError
+from perennial.continual.images import ImageStore, read_image
 from perennial.continual.tasks import TASKS
 from perennial.exporters.batches import row_count
 from perennial.exporters.bundle import EngineKind, Precision, read_manifest, verify_bundle
@@ -24,6 +25,7 @@ from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import ROOMS, room_of
 from perennial.exporters.torch_engine import TorchEngine
 from tests.component.exporters.conftest import TEXTS, write_encoder, write_texts, write_trained
+from tests.component.image_fixtures import COLOURS, coloured, write_image_encoder, write_names, write_trained_images
 from tests.component.ranking_fixtures import asked_in_town, train_ranking, write_impressions
 
 pytestmark = pytest.mark.component
@@ -45,11 +47,23 @@ def train_text(folder: Path, seed: int) -> Path:
     return write_trained(folder / f"trained-{seed}", folder / "encoder", seed=seed)
 
 
+def train_images(folder: Path, seed: int) -> Path:
+    if not (folder / "encoder").is_dir():
+        write_image_encoder(folder / "encoder", "convnext")
+    return write_trained_images(folder / f"trained-{seed}", folder / "encoder", seed=seed)
+
+
 CASES: dict[str, Case] = {  # one of the tasks of each room
     "text_classification": Case(
         train=train_text,
         hold_out=lambda folder: write_texts(folder / "held.json"),
         inputs=TEXTS,
+        targets=lambda labels: labels,
+    ),
+    "image_classification": Case(
+        train=train_images,
+        hold_out=lambda folder: write_names(folder / "held.json", ImageStore(folder / "images"))[0],
+        inputs=[read_image(coloured(label, seed)) for seed in range(4) for label in COLOURS],
         targets=lambda labels: labels,
     ),
     "ranking": Case(
@@ -72,6 +86,7 @@ def spec(task: str, folder: Path, trained: Path, version: int, **more: Any) -> E
         engine=EngineKind.ONNXRUNTIME.value,
         precision="fp32",
         threads=1,
+        memory=folder / "images",
         **more,
     )
 
@@ -181,7 +196,7 @@ def test_known_answers_are_the_models_and_nobodys(world: World) -> None:
 
 
 def test_held_out_rows_are_read_from_a_file(world: World, tmp_path: Path) -> None:
-    held = world.model.read(world.case.hold_out(tmp_path))
+    held = world.model.read(world.case.hold_out(tmp_path), tmp_path / "images")
     assert list(held.inputs) == list(world.case.inputs)
     assert len(held.spread(5).inputs) == 5
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.images import read_image
 from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Arm
 from perennial.continual.tasks import TASKS, task_named
@@ -31,7 +32,9 @@ from perennial.ops.serving.router.answers import columns
 from perennial.ops.serving.router.questions import read_questions
 from perennial.ops.serving.router.router import Answered, Placed
 from perennial.ops.serving.tasks import SIDES, serving_side
+from perennial.ops.serving.tasks.image_classification import Asked as ImageAsked
 from perennial.ops.traffic import TrafficLog, TrafficWriter
+from tests.component.image_fixtures import COLOURS, coloured, write_image_bundle
 from tests.component.ranking_fixtures import ITEMS, export_ranking, train_ranking
 from tests.component.triton_fixtures import LABELS, write_bundle
 
@@ -48,6 +51,7 @@ class Case:
     secret: str  # what of `personal` may not be kept
     wrong: Sequence[Mapping[str, Array]]
     names_caller: bool  # whether a question itself says whose it is
+    known_and_not: Sequence[Any] = ("card lost", "something else")  # of a class of version 1, and of none
 
 
 def strings(*values: bytes) -> Array:
@@ -65,7 +69,28 @@ def write_ranking(folder: Path, version: int) -> None:
     export_ranking(folder, trained, version)
 
 
+def write_image(folder: Path, version: int) -> None:
+    labels = ("red", "green", "blue") if version == 1 else ("red", "green", "blue", "grey", "black")
+    write_image_bundle(folder, version, labels=labels)
+
+
+def asked(content: bytes) -> ImageAsked:
+    picture = read_image(content)
+    return ImageAsked(name=picture.name, picture=picture, sent=content)
+
+
+_PICTURE = coloured("red", 0)
+
 CASES: dict[str, Case] = {
+    "image_classification": Case(
+        write=write_image,
+        inputs=[asked(coloured(label, 7)) for label in COLOURS],
+        personal=None,
+        secret="",
+        wrong=[{}, {"IMAGE": strings()}, {"IMAGE": strings(_PICTURE, b"GIF89a")}, {"IMAGE": strings(_PICTURE[:99])}],
+        names_caller=False,
+        known_and_not=[asked(_PICTURE), asked(coloured("red", 0, brightness=0.2))],
+    ),
     "text_classification": Case(
         write=write_text,
         inputs=["card lost", "money", "hello hello hello money", "", "something else"],
@@ -348,7 +373,7 @@ def test_what_is_of_no_class_is_told_whatever_else_is_in_the_batch(world: World)
     if KNOWN not in {tensor.name for tensor in world.side.signature.further}:
         assert "known" not in task_named(world.side.name).log_columns
         return
-    inputs = ["card lost", "something else"]
+    inputs = world.case.known_and_not
     served = [*world.answered(inputs), *world.answered(inputs, 2), *world.answered(inputs[1:])]
     asked = columns(world.side, served, frozenset({*usual_outputs(world.side.signature), KNOWN}))
     assert asked[KNOWN].tolist() == [[True], [False], [True], [True], [False]], "version 2 cannot tell"
@@ -359,15 +384,16 @@ def test_what_is_of_no_class_is_told_whatever_else_is_in_the_batch(world: World)
 
 
 def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:
-    inputs = [*world.case.inputs, world.case.personal]
+    personal = [] if world.case.personal is None else [world.case.personal]
+    inputs = [*world.case.inputs, *personal]
     made = answer_columns(
         world.side,
         world.answered(inputs),
         at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6),
         latency_ms=2.0,
     )
-    assert world.case.secret not in str(made)
-    assert made["redacted"] == [False] * len(world.case.inputs) + [True]
+    assert not personal or world.case.secret not in str(made)
+    assert made["redacted"] == [False] * len(world.case.inputs) + [True] * len(personal)
     writer = TrafficWriter(tmp_path, "router", task=world.side.name)
     writer.append(made)
     writer.close()

@@ -39,12 +39,12 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
     {"cli"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-OF_ONE_TASK = (  # what is there for recommendation, customer service or financial opinion alone
-    *(f"perennial.continual.{name}" for name in ("events", "learning.ranking", "learning.replies")),
-    *(f"perennial.continual.tasks.{name}" for name in ("opinion", "ranking", "replies")),
-    *(f"perennial.exporters.{name}" for name in ("opinion", "ranking", "replies")),
-    *(f"perennial.ops.serving.tasks.{name}" for name in ("opinion", "ranking", "replies")),
-    *(f"perennial.ops.store.{name}" for name in ("alerts", "headlines", "reply_store", "user_events")),
+OF_ONE_TASK = (  # what is there for recommendation, customer service, financial opinion or images alone
+    *(f"perennial.continual.{name}" for name in ("events", "images", "learning.ranking", "learning.replies")),
+    *(f"perennial.continual.tasks.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
+    *(f"perennial.exporters.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
+    *(f"perennial.ops.serving.tasks.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
+    *(f"perennial.ops.store.{name}" for name in ("alerts", "headlines", "pictures", "reply_store", "user_events")),
     *(f"perennial.ops.{name}" for name in ("feeds", "recipes")),
     *("perennial.continual.federation", "perennial.ops.store.federation"),  # of what has sums
 )

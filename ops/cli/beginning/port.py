@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BEGINNINGS", "Beginning", "Files", "beginning_of"]
 
 BEGINNINGS: Mapping[str, str] = {
+    "image_classification": "perennial.ops.cli.beginning.labelled_images",
     "opinion": "perennial.ops.cli.beginning.labelled_texts",
     "ranking": "perennial.ops.cli.beginning.events",
     "replies": "perennial.ops.cli.beginning.replies",

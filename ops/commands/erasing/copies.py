@@ -12,6 +12,7 @@ from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.exporters import golden
 from perennial.exporters.bundle import read_manifest
 from perennial.ops.parts import Parts
+from perennial.ops.store.pictures import forget_pictures
 
 __all__ = ["forget_copies", "forget_texts"]
 
@@ -49,6 +50,7 @@ def forget_texts(parts: Parts, model: str, texts: Collection[str], *, rows: int,
     shutil.rmtree(parts.workspace.runs(model), ignore_errors=True)
     parts.repository.drop_staged(parts.workspace.engine_model(model))
     _forget_embeddings(parts, model, texts)
+    forget_pictures(parts.ledger, parts.workspace, model, among=texts)
 
 
 def _forget_embeddings(parts: Parts, model: str, texts: Collection[str]) -> None:

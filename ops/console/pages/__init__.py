@@ -5,6 +5,7 @@ from collections.abc import Callable
 from perennial.ops.console.desk import Desk
 from perennial.ops.console.pages.data import add_data
 from perennial.ops.console.pages.drift import add_drift
+from perennial.ops.console.pages.images import add_images
 from perennial.ops.console.pages.labelling import add_labelling
 from perennial.ops.console.pages.models import add_models
 from perennial.ops.console.pages.operations import add_operations
@@ -22,6 +23,7 @@ PAGES: tuple[Callable[[Desk], None], ...] = (
     add_drift,
     add_labelling,
     add_data,
+    add_images,
     add_recipes,
     add_operations,
     add_people,

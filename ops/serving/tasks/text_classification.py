@@ -35,7 +35,7 @@ from perennial.exporters.text_classification.tokens import TextTokenizer, padded
 from perennial.ops.serving.port import FurtherProof, Mindless
 from perennial.ops.serving.tensors import column, decoded
 
-__all__ = ["SIDE", "Classified", "TextVersion"]
+__all__ = ["SIDE", "Classified", "LabelsVersion", "TextVersion", "logged_answers"]
 
 Floats = npt.NDArray[np.float32]
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
@@ -63,8 +63,8 @@ class Classified(NamedTuple):
         return self.label
 
 
-class TextVersion:
-    """A version's tokenizer and labels.
+class LabelsVersion:
+    """A version's labels, and what its engine's outputs say of them.
 
     With `proved` the engine gives its embeddings alone, and the head that was proved on them gives the answers.
     """
@@ -72,37 +72,28 @@ class TextVersion:
     def __init__(self, folder: Path, *, proved: bool = False) -> None:
         try:
             self.labels = read_labels(folder)
-            self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
+            self._read_inputs(folder)
             self._words = WordScores.read(folder / HEAD_FILE)  # what they add to the engine's logits, where it has any
             self._open_set = OpenSet.read(folder)
             self._proved = _proved_head(folder) if proved else None
         except Exception as exc:  # tokenizers raises bare Exception
             raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
-        self._signature = TEXT_ENGINE.bound(classes=len(self.labels))
 
-    @property
-    def signature(self) -> EngineSignature:
-        """With the number of labels."""
-        return self._signature
+    def _read_inputs(self, folder: Path) -> None:
+        """Read what turns inputs into the engine's."""
+        raise NotImplementedError
 
     @property
     def vocabulary(self) -> frozenset[str]:
         """The labels."""
         return frozenset(self.labels)
 
-    def encode(self, inputs: Sequence[str]) -> Mapping[str, Array]:
-        """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
-        rows = padded(self._tokenizer.encode(inputs), width=1)
-        rows[ATTENTION_MASK][:, 0] = 1
-        return rows
-
-    def answers(
+    def classified(
         self,
         task_inputs: Sequence[str],
-        inputs: Mapping[str, Array],
+        tokens: Array,
         outputs: Mapping[str, Array],
-        *,
-        within: frozenset[str] | None = None,
+        within: frozenset[str] | None,
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
         sums = self._sums(task_inputs, outputs)
@@ -114,7 +105,7 @@ class TextVersion:
         else:
             best = self._best(logits, within)
             confidences = scores[np.arange(len(best)), best]
-        columns = (confidences, margins, _entropies(scores), np.add.reduce(inputs[ATTENTION_MASK], axis=1))
+        columns = (confidences, margins, _entropies(scores), tokens)
         known = (
             [None] * len(best) if self._open_set is None else self._open_set.known(sums, outputs[EMBEDDING]).tolist()
         )
@@ -136,6 +127,35 @@ class TextVersion:
         allowed = np.array([label in within for label in self.labels])
         best: npt.NDArray[np.intp] = np.where(allowed[None, :], logits, -np.inf).argmax(axis=1)
         return best
+
+
+class TextVersion(LabelsVersion):
+    """A version's tokenizer and labels."""
+
+    def _read_inputs(self, folder: Path) -> None:
+        self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
+
+    @property
+    def signature(self) -> EngineSignature:
+        """With the number of labels."""
+        return TEXT_ENGINE.bound(classes=len(self.labels))
+
+    def encode(self, inputs: Sequence[str]) -> Mapping[str, Array]:
+        """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
+        rows = padded(self._tokenizer.encode(inputs), width=1)
+        rows[ATTENTION_MASK][:, 0] = 1
+        return rows
+
+    def answers(
+        self,
+        task_inputs: Sequence[str],
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        *,
+        within: frozenset[str] | None = None,
+    ) -> list[Classified]:
+        """See `classified`."""
+        return self.classified(task_inputs, np.add.reduce(inputs[ATTENTION_MASK], axis=1), outputs, within)
 
 
 def _proved_head(folder: Path) -> WideHead | None:
@@ -215,13 +235,20 @@ class _TextClassification:
         return {
             "text": texts,
             "redacted": [kept != text for kept, text in zip(texts, inputs, strict=True)],
-            "prediction": [answer.label for answer in answers],
-            "confidence": [answer.confidence for answer in answers],
-            "margin": [answer.margin for answer in answers],
-            "entropy": [answer.entropy for answer in answers],
-            "tokens": [answer.tokens for answer in answers],
-            "known": [answer.known for answer in answers],
+            **logged_answers(answers),
         }
+
+
+def logged_answers(answers: Sequence[Classified]) -> Mapping[str, Sequence[Any]]:
+    """What the log keeps of answers, whatever was asked."""
+    return {
+        "prediction": [answer.label for answer in answers],
+        "confidence": [answer.confidence for answer in answers],
+        "margin": [answer.margin for answer in answers],
+        "entropy": [answer.entropy for answer in answers],
+        "tokens": [answer.tokens for answer in answers],
+        "known": [answer.known for answer in answers],
+    }
 
 
 def _scores(answers: Sequence[Classified]) -> Array:

@@ -122,6 +122,7 @@ def _labels(ledger: JoinerLedger, _: Workspace, model: str) -> LabelJoiner:
 
 
 _JOINERS: Mapping[str, Callable[[JoinerLedger, Workspace, str], Joiner]] = {
+    "image_classification": _labels,
     "opinion": _labels,
     "ranking": _SignalJoiner,
     "replies": _labels,

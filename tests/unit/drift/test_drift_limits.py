@@ -120,6 +120,8 @@ def test_the_rule_of_a_workspace_that_sets_none_is_the_one_that_the_page_states(
         "hit_rate": 0.15,
         "popularity": 0.05,
         "new_items": 0.15,
+        "brightness": 0.05,
+        "size": 0.05,
     }
     assert [(votes.needed, votes.among) for votes in Votes] == [(2, 3), (3, 5)]
 
@@ -271,8 +273,14 @@ def test_a_reference_is_whole_again_after_its_folder_and_replaces_what_lay_there
 # comparison
 
 
-_OF_A_LIST = {Signal.HIT_RATE, Signal.POPULARITY, Signal.NEW_ITEMS}  # what these windows have nothing of
-_OF_A_TEXT = tuple(signal for signal in Signal if signal not in _OF_A_LIST)
+_OF_OTHERS = {  # what these windows have nothing of
+    Signal.HIT_RATE,
+    Signal.POPULARITY,
+    Signal.NEW_ITEMS,
+    Signal.BRIGHTNESS,
+    Signal.SIZE,
+}
+_OF_A_TEXT = tuple(signal for signal in Signal if signal not in _OF_OTHERS)
 
 
 def _pair(rows: int = 200, **changes: object) -> tuple[ReferenceProfile, Window]:

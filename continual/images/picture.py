@@ -1,0 +1,183 @@
+"""An image as it is kept: read within limits, turned upright, made small, and written anew without what came with it.
+
+What a client sends is never kept and never shown. A model sees the picture made here and nothing else, in training as
+in service, so that an answer can be given again from what is kept.
+"""
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from perennial.continual.errors import DataError
+
+if TYPE_CHECKING:  # a command that prints help names tasks, and loads no numpy
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    Pixels = npt.NDArray[np.uint8]
+
+__all__ = [
+    "MOST_BYTES",
+    "MOST_PIXELS",
+    "Picture",
+    "image_file",
+    "image_name",
+    "is_image_name",
+    "name_of_file",
+    "read_image",
+]
+
+MOST_BYTES = 8 * 2**20  # of a file as it is sent
+MOST_PIXELS = 40_000_000  # of it once it is unpacked
+KEPT_SIDE = 256  # pixels of the shorter side; encoders look at 224 of them as a rule
+_LEAST_SIDE, _LONGEST = 4, 20  # pixels, and times as long as wide
+_QUALITY = 92
+_KINDS = ("JPEG", "PNG")
+_SCHEME, _LETTERS, _ENDING = "image:", 40, ".jpg"
+_NAME = re.compile(rf"{_SCHEME}[a-p]{{{_LETTERS}}}")
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in its kept form, a JPEG file in RGB without metadata, under the name that its content gives it.
+
+    >>> Picture(content=b"").name
+    'image:odlameecjipmbmbejkplpemijjgpljcechkoeboe'
+    """
+
+    content: bytes
+    sent: tuple[int, int] | None = field(default=None, compare=False)  # width and height before it was made small
+
+    @cached_property
+    def name(self) -> str:
+        """What stands for it in rows and logs: letters alone, so that no rule for texts ever changes it."""
+        return image_name(self.content)
+
+    @cached_property
+    def pixels(self) -> "Pixels":
+        """RGB (height, width, 3)."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.content), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, as it was sent where that is known."""
+        return self.sent or (self.pixels.shape[1], self.pixels.shape[0])
+
+    @property
+    def brightness(self) -> float:
+        """The mean luminance in [0, 1]. Source: ITU-R BT.601."""
+        red, green, blue = self.pixels.reshape(-1, 3).mean(axis=0)
+        return float(0.299 * red + 0.587 * green + 0.114 * blue) / 255.0
+
+
+def image_name(content: bytes) -> str:
+    """The name of a picture by its kept content: 160 bits of its SHA-256, in letters."""
+    digest = hashlib.sha256(content).hexdigest()[:_LETTERS]
+    return _SCHEME + "".join(chr(ord("a") + int(digit, 16)) for digit in digest)
+
+
+def is_image_name(text: str) -> bool:
+    """Whether a text is the name of a picture.
+
+    >>> is_image_name(image_name(b"")), is_image_name("image:../../secret")
+    (True, False)
+    """
+    return _NAME.fullmatch(text) is not None
+
+
+def image_file(name: str) -> str:
+    """What the file of a picture is called.
+
+    >>> name_of_file(image_file(image_name(b""))) == image_name(b"")
+    True
+    """
+    return name.removeprefix(_SCHEME) + _ENDING
+
+
+def name_of_file(file: str) -> str:
+    """The name of the picture in a file that is called so; of any other file a text that is no such name."""
+    return _SCHEME + file.removesuffix(_ENDING) if file.endswith(_ENDING) else ""
+
+
+def read_image(sent: bytes, *, field: str = "image") -> Picture:
+    """The picture that a JPEG or PNG file holds.
+
+    It is turned as its camera held it, laid on white where it is transparent, and shrunk to a shorter side of 256.
+    Of a PNG with 16 bits the upper eight are kept.
+
+    Raises:
+        DataError: it is too large, unpacks to too many pixels, moves, is no JPEG or PNG, is broken, or much too narrow.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not sent:
+        raise DataError(f"{field} is empty; send the bytes of a JPEG or PNG file")
+    if len(sent) > MOST_BYTES:
+        raise DataError(f"{field} has {len(sent):,} bytes (limit {MOST_BYTES:,}); send it smaller")
+    try:
+        with Image.open(io.BytesIO(sent), formats=_KINDS) as opened:
+            _check_sizes(opened, field)
+            sent_size = opened.size
+            opened.draft("RGB", (2 * KEPT_SIDE, 2 * KEPT_SIDE))  # a large JPEG is unpacked at a fraction of its size
+            image = _in_colours(ImageOps.exif_transpose(opened))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        raise DataError(f"{field} unpacks to too many pixels (limit {MOST_PIXELS:,}); send it smaller") from exc
+    except UnidentifiedImageError as exc:
+        raise DataError(
+            f"{field} is no JPEG or PNG file (it begins with {sent[:8].hex(' ')}); send one of these"
+        ) from exc
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError, OverflowError) as exc:
+        raise DataError(f"{field} cannot be read as a JPEG or PNG file ({exc}); send the whole file") from exc
+    buffer = io.BytesIO()
+    _smaller(image).save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
+    return Picture(content=buffer.getvalue(), sent=sent_size)
+
+
+def _check_sizes(image: "Image", field: str) -> None:
+    """Refuse by the header alone, before anything is unpacked."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{field} is {width} x {height} pixels, {width * height:,} in all (limit {MOST_PIXELS:,}); send it smaller"
+        )
+    shorter, longer = sorted((width, height))
+    if shorter < _LEAST_SIDE or longer > _LONGEST * shorter:
+        raise DataError(
+            f"{field} is {width} x {height} pixels; each side needs at least {_LEAST_SIDE}, and one at most {_LONGEST} "
+            "times the other: cut it to what matters"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "PNG" and frames > 1:  # of a JPEG the others are previews
+        raise DataError(f"{field} moves: it has {frames} frames; send one of them as a picture of its own")
+
+
+def _in_colours(image: "Image") -> "Image":
+    import numpy as np
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits: a conversion of Pillow's would cut all above 255 off
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        laid = image.convert("RGBA")
+        ground = Image.new("RGBA", laid.size, (*_WHITE, 255))
+        return Image.alpha_composite(ground, laid).convert("RGB")
+    return image.convert("RGB")
+
+
+def _smaller(image: "Image") -> "Image":
+    from PIL import Image
+
+    shorter = min(image.size)
+    if shorter <= KEPT_SIDE:
+        return image
+    width, height = (max(1, round(side * KEPT_SIDE / shorter)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)

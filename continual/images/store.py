@@ -1,0 +1,98 @@
+"""The pictures of one model's rows: a file each, under its name. Rows and logs hold names alone."""
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from perennial.continual.atomic_file import write_atomically
+from perennial.continual.errors import DataError
+from perennial.continual.images.picture import Picture, image_file, image_name, is_image_name, name_of_file
+
+__all__ = ["ImageStore"]
+
+_FOLDER = 2  # letters that name a folder: 256 folders in all
+
+
+class ImageStore:
+    """Keeps pictures by name. Safe to share between threads and processes: a file appears whole, and never changes.
+
+    >>> import tempfile
+    >>> store = ImageStore(Path(tempfile.mkdtemp()))
+    >>> store.put(Picture(content=b"a file")), store.put(Picture(content=b"a file")), len(store.names())
+    (True, False, 1)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, picture: Picture) -> bool:
+        """Keep a picture; returns whether it was new.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        path = self._path(picture.name)
+        if path.is_file():
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(
+            path, picture.content, durable=False
+        )  # what a power cut takes is an answered request's picture
+        return True
+
+    def get(self, name: str) -> Picture | None:
+        """The picture of a name; None where it is not kept, or its file is not what it was.
+
+        Raises:
+            DataError: the text is no name of a picture.
+        """
+        try:
+            content = self._path(name).read_bytes()
+        except OSError:
+            return None
+        return Picture(content=content) if image_name(content) == name else None
+
+    def holds(self, name: str) -> bool:
+        """Whether the picture of a name is there."""
+        return is_image_name(name) and self._path(name).is_file()
+
+    def forget(self, names: Iterable[str]) -> int:
+        """Delete pictures; returns how many were there."""
+        gone = 0
+        for name in names:
+            if is_image_name(name):
+                try:
+                    self._path(name).unlink()
+                    gone += 1
+                except FileNotFoundError:
+                    continue
+        return gone
+
+    def keep_only(self, named: Collection[str], *, older_than_s: float) -> int:
+        """Delete what no row names any more; returns how many. What is younger may belong to a row on its way."""
+        end = time.time() - older_than_s
+        old = [name for name in self.names() if name not in named and _modified(self._path(name)) < end]
+        return self.forget(old)
+
+    def names(self) -> frozenset[str]:
+        """Of all that are kept."""
+        return frozenset(self._all())
+
+    def _all(self) -> Iterator[str]:
+        for path in self.folder.glob(f"{'[a-p]' * _FOLDER}/*"):
+            if is_image_name(name := name_of_file(path.name)):
+                yield name
+
+    def _path(self, name: str) -> Path:
+        if not is_image_name(name):  # a name becomes part of a path
+            raise DataError(f"{name[:60]!r} is no name of an image; names are made of an image's content")
+        file = image_file(name)
+        return self.folder / file[:_FOLDER] / file
+
+
+def _modified(path: Path) -> float:
+    try:
+        return os.stat(path).st_mtime  # noqa: PTH116  a glob of many thousands
+    except FileNotFoundError:
+        return float("inf")

@@ -1,0 +1,22 @@
+"""The encoder of a folder, whatever it reads: texts, or the pictures that texts name."""
+
+from pathlib import Path
+
+from perennial.continual.images.preprocessing import is_image_encoder
+from perennial.continual.learning.encoder import Embedder, Encoder
+
+__all__ = ["load_embedding"]
+
+
+def load_embedding(folder: Path, *, images: Path | None, max_length: int, threads: int = 0) -> Embedder:
+    """What embeds rows: of an encoder of images the pictures below `images`, else texts, cut at `max_length` tokens.
+
+    Raises:
+        ConfigurationError: the folder holds no encoder that can be read.
+        DataError: it reads images, and there are none.
+    """
+    if is_image_encoder(folder):
+        from perennial.continual.images.encoder import ImageEncoder
+
+        return ImageEncoder.load(folder, images, threads=threads).embed
+    return Encoder.load(str(folder), max_length=max_length, threads=threads)
