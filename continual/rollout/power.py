@@ -1,8 +1,11 @@
 """What a rollout can see, told before it begins: the loss that so many labels notice in four of five cases."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.rollout.limit_test import critical_loss, critical_losses
 from perennial.continual.rollout.verdict import RolloutRules
@@ -65,22 +68,45 @@ def visible_points(labels: int, disagreement: float, rules: RolloutRules, *, ask
     True
     """
     losses = np.linspace(disagreement / 200, disagreement, 200)
-    noticed = np.array([_noticed(labels, disagreement, float(loss), rules, asked=asked) for loss in losses])
-    seen = np.flatnonzero(noticed >= _NOTICED)
-    return None if not len(seen) else round(max(100.0 * float(losses[seen[0]]), rules.margin_points / 2), 2)
+
+    def is_noticed(loss: float) -> bool:  # a larger one is noticed oftener
+        return _noticed(labels, disagreement, float(loss), rules, asked=asked) >= _NOTICED
+
+    first = bisect_left(losses, True, key=is_noticed)
+    return None if first == len(losses) else round(max(100.0 * float(losses[first]), rules.margin_points / 2), 2)
 
 
 def _noticed(labels: int, disagreement: float, loss: float, rules: RolloutRules, *, asked: bool) -> float:
-    from scipy import stats
+    from scipy.special import ndtr, ndtri  # scipy.stats takes half a second to import
 
     losing, level = (1 + loss / disagreement) / 2, rules.limit_level
     if labels > _MOST_ROWS or labels == 0:
         differing = labels * (1.0 if asked else disagreement)
         spread = max(1e-9, np.sqrt(differing * 4 * losing * (1 - losing)))
-        limit = stats.norm.isf(level) * np.sqrt(differing)
-        return float(stats.norm.sf((limit - differing * (2 * losing - 1)) / spread)) if labels else 0.0
+        limit = -ndtri(level) * np.sqrt(differing)
+        return float(ndtr((differing * (2 * losing - 1) - limit) / spread)) if labels else 0.0
     if asked:
-        return float(stats.binom.sf(critical_loss(0, labels, level, differing=0) - 1, labels, losing))
+        return float(_at_least(np.array([critical_loss(0, labels, level, differing=0)]), np.array([labels]), losing)[0])
     rows = np.arange(labels + 1)
-    lost = stats.binom.sf(critical_losses(labels, 0, level) - 1, rows, losing)
-    return float(stats.binom.pmf(rows, labels, disagreement) @ lost)
+    lost = _at_least(np.asarray(critical_losses(labels, 0, level)), rows, losing)
+    return float(_chances(labels, disagreement) @ lost)
+
+
+def _at_least(least: NDArray[Any], rows: NDArray[Any], share: float) -> NDArray[np.float64]:
+    """The chance that so many of the rows, or more, are lost, where each is with the same chance."""
+    from scipy.special import betainc
+
+    within = (least > 0) & (least <= rows)
+    number, of = np.where(within, least, 1), np.where(within, rows, 1)
+    chances: NDArray[np.float64] = np.where(within, betainc(number, of - number + 1, share), least <= 0)
+    return chances
+
+
+def _chances(rows: int, share: float) -> NDArray[np.float64]:
+    """The chance of each number of rows, from none to all, where each counts with the same chance."""
+    from scipy.special import gammaln, xlog1py, xlogy
+
+    number = np.arange(rows + 1)
+    ways = gammaln(rows + 1) - gammaln(number + 1) - gammaln(rows - number + 1)
+    chances: NDArray[np.float64] = np.exp(ways + xlogy(number, share) + xlog1py(rows - number, -share))
+    return chances
