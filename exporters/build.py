@@ -8,7 +8,7 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.exporters.built import PRECISIONS, BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.openvino_toolkit import import_openvino
+from perennial.exporters.openvino_toolkit import openvino_core
 
 __all__ = [
     "build_engine",
@@ -23,9 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 def hardware_precisions() -> frozenset[Precision]:
     """The precisions that this machine's CPU computes in hardware, by OpenVINO's own capability query."""
-    openvino = import_openvino()
-
-    capabilities = set(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    capabilities = set(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     names = {"FP32": Precision.FP32, "BF16": Precision.BF16, "FP16": Precision.FP16, "INT8": Precision.INT8}
     return frozenset(precision for name, precision in names.items() if name in capabilities)
 

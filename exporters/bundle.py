@@ -7,12 +7,13 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perennial.continual.atomic_file import drop_leftovers, sync, write_atomically
 from perennial.continual.errors import BundleRejected, ConfigurationError
@@ -43,8 +44,10 @@ _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9.
 _MANIFEST_LIMIT_BYTES = 16 * 2**20
 _CHUNK_BYTES = 1 << 20
 _SETTLED_NS = 100_000_000  # file systems tell times this coarsely at worst: an earlier change has another time
+_LARGE_BYTES, _AT_ONCE = 4 * 2**20, 2  # files of which so many are worth threads, and the threads
 _MOST_KNOWN = 4_096  # files, of which a process meets a few dozen
 _known_digests: dict[tuple[int, ...], str] = {}
+_Found = TypeVar("_Found")
 
 
 class EngineKind(StrEnum):
@@ -215,18 +218,36 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         BundleRejected: the folder holds a link, a special file or a name that a bundle may not have.
     """
     drop_leftovers(folder / MANIFEST)
-    files: dict[str, FileRecord] = {}
-    for name, path in _walk(folder):
-        if name == MANIFEST:
-            continue
+    found = dict(_walk(folder))
+    found.pop(MANIFEST, None)
+    for name in found:
         _check_name(name)
-        files[name] = FileRecord(sha256=digest(path), size_bytes=path.stat().st_size)
-        sync(path)
+    files = _of_each(found, _sealed)
     if manifest.engine_file not in files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not there; it has {sorted(files)}")
     written = Manifest.from_json(replace(manifest, files=files, replacements={}).to_json())
     write_atomically(folder / MANIFEST, written.to_json())
     return written
+
+
+def _sealed(path: Path) -> FileRecord:
+    record = FileRecord(sha256=digest(path), size_bytes=path.stat().st_size)
+    sync(path)
+    return record
+
+
+def _of_each(files: Mapping[str, Path], work: Callable[[Path], _Found]) -> dict[str, _Found]:
+    """What is found of each file by its name, of several large ones side by side: hashing leaves other threads running.
+
+    The order of the names stays.
+    """
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    if sum(size >= _LARGE_BYTES for size in sizes.values()) < _AT_ONCE:
+        return {name: work(path) for name, path in files.items()}
+    largest_first = sorted(files, key=lambda name: -sizes[name])
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="digest") as pool:
+        found = dict(zip(largest_first, pool.map(lambda name: work(files[name]), largest_first), strict=True))
+    return {name: found[name] for name in files}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -272,8 +293,10 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None, reread: 
         )
     if manifest.engine_file not in manifest.files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not among the hashed files")
+    digests = _of_each({name: files[name] for name in manifest.files}, partial(digest, reread=reread))
     for name, record in manifest.files.items():
-        _check_file(folder, name, files[name], (record, manifest.replacements.get(name)), reread)
+        seen = FileRecord(sha256=digests[name], size_bytes=files[name].stat().st_size)
+        _check_file(folder, name, seen, (record, manifest.replacements.get(name)))
     _room(manifest).check_bundle(folder, manifest.part, manifest.files)
     _check_tensorrt(folder, manifest, tensorrt_version)
     return manifest
@@ -314,17 +337,19 @@ def _room(manifest: Manifest) -> Room:
         raise BundleRejected(f"{MANIFEST}: {exc}") from exc
 
 
-def _check_file(
-    folder: Path, name: str, path: Path, allowed: tuple[FileRecord, FileRecord | None], reread: bool
-) -> None:
-    size, (record, other) = path.stat().st_size, allowed
-    if other is not None and other == FileRecord(sha256=digest(path, reread=reread), size_bytes=size):
+def _check_file(folder: Path, name: str, seen: FileRecord, allowed: tuple[FileRecord, FileRecord | None]) -> None:
+    record, other = allowed
+    if seen == other:
         return
-    if size != record.size_bytes:
-        word = "truncated" if size < record.size_bytes else "altered"
-        raise BundleRejected(f"{folder}: {name} is {word}: {size} bytes, {MANIFEST} says {record.size_bytes}")
-    if (seen := digest(path, reread=reread)) != record.sha256:
-        raise BundleRejected(f"{folder}: {name} is altered: sha256 {seen[:12]}…, {MANIFEST} says {record.sha256[:12]}…")
+    if seen.size_bytes != record.size_bytes:
+        word = "truncated" if seen.size_bytes < record.size_bytes else "altered"
+        raise BundleRejected(
+            f"{folder}: {name} is {word}: {seen.size_bytes} bytes, {MANIFEST} says {record.size_bytes}"
+        )
+    if seen.sha256 != record.sha256:
+        raise BundleRejected(
+            f"{folder}: {name} is altered: sha256 {seen.sha256[:12]}…, {MANIFEST} says {record.sha256[:12]}…"
+        )
 
 
 _TENSORRT_PACKAGES = ("tensorrt", "tensorrt-rtx-cu12-bindings")  # versions are compared within one of them

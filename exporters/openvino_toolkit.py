@@ -6,9 +6,10 @@ packages do without it where the package that sends it is not there.
 
 import importlib
 import sys
+from functools import cache
 from typing import Any
 
-__all__ = ["import_nncf", "import_openvino"]
+__all__ = ["import_nncf", "import_openvino", "openvino_core"]
 
 _SENDER = "openvino_telemetry"
 
@@ -20,6 +21,16 @@ def import_openvino() -> Any:
         ImportError: it is not installed.
     """
     return _without_reports("openvino")
+
+
+@cache
+def openvino_core() -> Any:
+    """Return this process's one `Core`: each one more would load OpenVINO's plugins anew. Safe to share.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    return import_openvino().Core()
 
 
 def import_nncf() -> Any:

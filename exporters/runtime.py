@@ -12,7 +12,7 @@ import numpy as np
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
 from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, Precision, digest, verify_bundle
 from perennial.exporters.engine import Engine, Inputs, Outputs
-from perennial.exporters.openvino_toolkit import import_openvino
+from perennial.exporters.openvino_toolkit import openvino_core
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import LaterEngine, StreamedEngine
 from perennial.exporters.text_classification.tokens import FromTokens
@@ -61,8 +61,6 @@ class OpenVinoEngine:
         hint: str = "LATENCY",
         streams: int = 1,
     ) -> None:
-        openvino = import_openvino()
-
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": hint}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -71,7 +69,7 @@ class OpenVinoEngine:
         if cache_dir is not None:
             cache_dir.mkdir(parents=True, exist_ok=True)
             settings["CACHE_DIR"] = str(cache_dir)
-        self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
+        self._compiled = openvino_core().compile_model(str(model), "CPU", settings)
         self._outputs = {output.get_any_name(): output for output in self._compiled.outputs}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make

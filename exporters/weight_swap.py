@@ -12,7 +12,7 @@ from perennial.continual.errors import ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest
 from perennial.exporters.graph import Source, read_sources, set_initializer
-from perennial.exporters.openvino_toolkit import import_openvino
+from perennial.exporters.openvino_toolkit import import_openvino, openvino_core
 from perennial.exporters.openvino_weights import fill, read_places
 from perennial.exporters.text_classification.signature import LOGITS
 from perennial.exporters.trained import TrainedModel
@@ -65,7 +65,7 @@ def _swap_onnx(source: Path, model: TrainedModel, target: Path, same_encoder: bo
 def _swap_openvino(source: Path, model: TrainedModel, target: Path, same_encoder: bool) -> None:
     openvino = import_openvino()
 
-    network = openvino.Core().read_model(str(source))
+    network = openvino_core().read_model(str(source))
     places = read_places(network)
     sources = {name: place.source for name, place in places.items()}
     constants = (node for node in network.get_ops() if node.get_type_name() == "Constant")

@@ -26,7 +26,7 @@ from perennial.continual.learning.closed_form import (
 from perennial.continual.learning.context import Context, WorkedAhead
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
-from perennial.continual.learning.head import HeadWeights, RowFeatures
+from perennial.continual.learning.head import HeadWeights, RowFeatures, note_mapped
 from perennial.continual.learning.job_rows import JobRows, class_rows, held_out
 from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.learning.names import LearnerName
@@ -303,6 +303,7 @@ def _solve(
     proof = unseen.within(sums.labels)
     seen = sums.seen(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts))
     proved, whole = sums.solve_with(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts, features=seen), how)
+    note_mapped(proved, proof.X, proof.texts, seen)
     judge, judged_by = proved, sums
     if not enough and rows.replay:
         judge, judged_by, unseen = _left_out(sums, rows.replay, unseen, texts, how)

@@ -1,6 +1,9 @@
 """A solved head: what an exporter bakes into the graph."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -13,9 +16,10 @@ from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.fourier import FourierFeatures, WideFourier
 from perennial.continual.learning.lexical import LexicalFeatures
 
-__all__ = ["HeadWeights", "Priors", "RowFeatures", "WideHead"]
+__all__ = ["HeadWeights", "Priors", "RowFeatures", "WideHead", "mapped_once", "note_mapped"]
 
 _BLOCK = 2048  # rows mapped at a time
+_MOST_KEPT = 2**23  # features of embeddings that `mapped_once` keeps: 64 MB, and those of words beside them
 
 
 class Priors(StrEnum):
@@ -35,6 +39,9 @@ class RowFeatures:
 
     of_embeddings: NDArray[np.float64]  # (rows, D)
     of_words: NDArray[np.float64] | None = None  # (rows, L)
+
+
+_mapped_before: ContextVar[dict[bytes, RowFeatures] | None] = ContextVar("mapped_before", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +138,57 @@ class WideHead:
         return scores if self._head.link is None else self._head.link(scores).astype(np.float64)
 
     def _mapped(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
+        head, kept = self._head, _mapped_before.get()
+        if kept is None:
+            return self._map(X, texts)
+        known = kept.get(_key(head, X, texts))
+        if known is None:
+            known = self._map(X, texts)
+            note_mapped(head, X, texts, known)
+        return known
+
+    def _map(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
         head = self._head
         if self._fourier is None:
             self._fourier = WideFourier(FourierFeatures(omega=head.omega, phase=head.phase))
         return RowFeatures(
             of_embeddings=self._fourier(X), of_words=None if head.words is None or texts is None else head.words(texts)
         )
+
+
+@contextmanager
+def mapped_once() -> Iterator[None]:
+    """Inside, rows are mapped once for all heads that see them alike; so many features stay in memory until the end.
+
+    >>> head = HeadWeights(labels=("a",), omega=np.zeros((2, 2), np.float32), phase=np.zeros(2, np.float32),
+    ...                    weight=np.eye(1, 2, dtype=np.float32), bias=np.zeros(1, np.float32), temperature=1.0)
+    >>> with mapped_once():
+    ...     [WideHead(each).logits(np.ones((1, 2))).tolist() for each in (head, head.cooled(2.0))]
+    [[[1.0]], [[0.5]]]
+    """
+    token = _mapped_before.set({})
+    try:
+        yield
+    finally:
+        _mapped_before.reset(token)
+
+
+def note_mapped(
+    head: HeadWeights, X: NDArray[np.floating[Any]], texts: Sequence[str] | None, rows: RowFeatures
+) -> None:
+    """Within `mapped_once`, have these features of rows stand for what this head, or one alike, would map them to."""
+    kept = _mapped_before.get()
+    if kept is None:
+        return
+    if sum(each.of_embeddings.size for each in kept.values()) + rows.of_embeddings.size <= _MOST_KEPT:
+        kept[_key(head, X, texts)] = rows
+
+
+def _key(head: HeadWeights, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> bytes:
+    """Names the features of rows, whichever head maps them."""
+    seen = hashlib.blake2b(repr((X.dtype.str, X.shape, head.omega.shape, head.words)).encode())
+    for array in (X, head.omega, head.phase):
+        seen.update(np.ascontiguousarray(array).data)
+    if head.words is not None and texts is not None:
+        seen.update("\0".join(map(repr, texts)).encode("utf-8", "surrogatepass"))
+    return seen.digest()

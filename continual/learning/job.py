@@ -15,6 +15,7 @@ from pathlib import Path
 from perennial.continual.errors import InputError, PerennialError
 from perennial.continual.jobs.priority import lower_priority
 from perennial.continual.learning.context import Cancelled, Context, WorkedAhead
+from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.learners import LEARNERS, train_model
 from perennial.continual.learning.spec import JobSpec
 
@@ -39,8 +40,9 @@ def main(arguments: Sequence[str], ahead: WorkedAhead | None = None) -> int:
         spec = JobSpec.read(Path(arguments[0]))
         _be_modest(spec)
         spec = _with_encoder(spec)
-        card = train_model(spec, context)
-        LEARNERS[spec.learner].prove(spec)
+        with mapped_once():  # the rows that prove it
+            card = train_model(spec, context)
+            LEARNERS[spec.learner].prove(spec)
     except Cancelled:
         logger.info("job.stopped")
         return _STOPPED

@@ -1,8 +1,9 @@
 """Texts as token rows, and token rows as an engine's inputs. No torch: this lives in Triton's stubs."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +17,41 @@ __all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "pa
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_MOST_KNOWN = 4  # of a process: as many encoders as its versions have, with some to spare
+_tokenizers: dict[bytes, Any] = {}  # by what their files hold
 
 
 class TextTokenizer:
     """A bundle's tokenizer: truncates, never pads, gives ragged rows."""
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_padding()
+        self._tokenizer = _read(path)
 
     @property
     def ids(self) -> int:
         """How many token ids it knows."""
-        return 1 + max(self._tokenizer.get_vocab().values())
+        ids: dict[str, int] = self._tokenizer.get_vocab()
+        return 1 + max(ids.values())
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, which is cleaned as those were that the model learnt from."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([clean(text) for text in texts])]
+
+
+def _read(path: Path) -> Any:
+    """The tokenizer of a file; versions of one encoder share it, as nobody changes it afterwards."""
+    from tokenizers import Tokenizer
+
+    content = path.read_bytes()
+    name = hashlib.blake2b(content).digest()
+    if (known := _tokenizers.get(name)) is not None:
+        return known
+    tokenizer = Tokenizer.from_buffer(content)
+    tokenizer.no_padding()
+    if len(_tokenizers) >= _MOST_KNOWN:
+        _tokenizers.clear()
+    _tokenizers[name] = tokenizer
+    return tokenizer
 
 
 def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:

@@ -26,6 +26,7 @@ from perennial.continual.errors import BundleRejected, PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.intervals import surely_below
 from perennial.continual.jobs.memory import resident_mb
+from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.learning.rows import read_rows
@@ -112,27 +113,28 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
     asked = _asked(challenger, spec, task_inputs, texts) if same else challenger.ask(task_inputs)
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
-    _check_served(answers[1], side.open(bundle))
     timed = task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe]
     rules = GateRules(**spec.rules)
     champion_ms, challenger_ms = time_alone(champion, challenger, timed, limit=rules.max_latency_ratio)
     known = champion.side.vocabulary
     proofs = side.further_proofs(None if spec.memory is None else Path(spec.memory))
-    evidence = GateEvidence(
-        champion=spec.champion,
-        challenger=spec.challenger,
-        fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
-        old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
-        challenger_calibration_error=answers[1].calibration_error(),
-        champion_latency_ms=champion_ms,
-        challenger_latency_ms=challenger_ms,
-        logged=None
-        if outcomes is None
-        else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
-        further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
-        champion_variety=answers[0].variety(),
-        challenger_variety=answers[1].variety(),
-    )
+    with mapped_once():
+        _check_served(answers[1], side.open(bundle))
+        evidence = GateEvidence(
+            champion=spec.champion,
+            challenger=spec.challenger,
+            fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
+            old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
+            challenger_calibration_error=answers[1].calibration_error(),
+            champion_latency_ms=champion_ms,
+            challenger_latency_ms=challenger_ms,
+            logged=None
+            if outcomes is None
+            else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
+            further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
+            champion_variety=answers[0].variety(),
+            challenger_variety=answers[1].variety(),
+        )
     gain, rng = evidence.fresh.difference_points(), np.random.default_rng(spec.seed)
     if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
         evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))

@@ -410,3 +410,17 @@ def test_what_is_to_be_served_is_read_again_where_the_change_time_tells_nothing(
             verify_bundle(bundle)
         mapped[5] ^= 1
         assert verify_bundle(bundle) == verify_bundle(bundle, reread=False)
+
+
+def test_large_files_are_read_side_by_side_and_each_is_told_by_its_name(bundle: Path) -> None:
+    for number, name in enumerate(("a.bin", "b.bin", "c.bin")):
+        (bundle / name).write_bytes(bytes([number]) * (5 * 2**20))
+    written = write_manifest(bundle, make_manifest())
+    assert list(written.files) == sorted(written.files)
+    assert verify_bundle(bundle) == written
+    for name, record in written.files.items():
+        assert record.sha256 == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    with (bundle / "b.bin").open("r+b") as file:
+        file.write(b"!")
+    with pytest.raises(BundleRejected, match=r"b\.bin is altered"):
+        verify_bundle(bundle)

@@ -11,6 +11,7 @@ from perennial.continual.learning.answering import answer
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.learners import sums_hold
 from perennial.continual.learning.proof_answers import answer_holdout, read_proof_answers
 from perennial.continual.learning.spec import JobSpec
@@ -77,6 +78,10 @@ def test_the_head_that_answers_has_learnt_what_proved_it(job: Callable[..., JobS
     kept = read_proof_answers(spec.out)
     assert kept is not None
     assert list(kept.given) == given
+    with mapped_once():  # as in a job, which has mapped them for the training
+        again = job("again", examples=LEARNT, holdout=HELD)
+        answer_holdout(again)
+    assert read_proof_answers(again.out) == kept
 
 
 def test_a_row_that_was_learnt_after_its_proof_is_taken_back_exactly(job: Callable[..., JobSpec]) -> None:

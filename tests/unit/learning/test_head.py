@@ -1,0 +1,87 @@
+"""Rows are mapped once for heads that see them alike, and only while that is asked for."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from perennial.continual.learning import head as module
+from perennial.continual.learning.fourier import FourierFeatures, WideFourier
+from perennial.continual.learning.head import HeadWeights, mapped_once, note_mapped
+from perennial.continual.learning.lexical import LexicalFeatures
+
+ROWS = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+TEXTS = ["my card", "a loan", "", "trip"]
+
+
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were mapped, each time."""
+    seen = list[int]()
+    map_rows = WideFourier.__call__
+
+    def noted(self: WideFourier, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        seen.append(len(X))
+        return map_rows(self, X)
+
+    monkeypatch.setattr(WideFourier, "__call__", noted)
+    return seen
+
+
+def a_head(weights: int, *, features: int = 0, lexical: int = 12) -> HeadWeights:
+    rng, words = np.random.default_rng(weights), LexicalFeatures.of_size(lexical)
+    fourier = FourierFeatures.make(dimension=8, features=16, gamma=0.5, seed=features)
+    return HeadWeights(
+        labels=("a", "b"),
+        omega=fourier.omega,
+        phase=fourier.phase,
+        weight=rng.standard_normal((2, 16)).astype(np.float32),
+        bias=np.zeros(2, np.float32),
+        temperature=1.0,
+        lexical=rng.standard_normal((2, lexical)).astype(np.float32),
+        words=words,
+    )
+
+
+def test_heads_with_equal_features_share_them_and_answer_as_they_do_alone(mapped: list[int]) -> None:
+    one, other = a_head(1), a_head(2)
+    alone = [head.logits(ROWS, TEXTS) for head in (one, other)]
+    mapped.clear()
+    with mapped_once():
+        together = [head.logits(ROWS, TEXTS) for head in (one, other, one.cooled(2.0))]
+    assert mapped == [4]
+    for found, wanted in zip(together, alone, strict=False):
+        assert np.array_equal(found, wanted)
+    one.logits(ROWS, TEXTS)
+    assert mapped == [4, 4]
+
+
+def test_what_is_not_alike_is_mapped_by_itself(mapped: list[int]) -> None:
+    head = a_head(1)
+    with mapped_once():
+        head.logits(ROWS, TEXTS)
+        for other, rows, texts in (
+            (a_head(1, features=1), ROWS, TEXTS),
+            (a_head(1, lexical=24), ROWS, TEXTS),
+            (head, ROWS[::-1], TEXTS),
+            (head, ROWS.astype(np.float64), TEXTS),
+            (head, ROWS, ["my card\0a loan", "", "trip", ""]),
+        ):
+            found = other.logits(rows, texts)
+            assert len(found) == 4
+    assert mapped == [4] * 6
+
+
+def test_features_that_are_known_already_stand_for_the_rows(mapped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = a_head(1), a_head(2)
+    known = one.mapped(ROWS, TEXTS)
+    note_mapped(one, ROWS, TEXTS, known)
+    mapped.clear()
+    with mapped_once():
+        note_mapped(one, ROWS, TEXTS, known)
+        assert np.array_equal(other.logits(ROWS, TEXTS), other.scores(known))
+    assert mapped == []
+    monkeypatch.setattr(module, "_MOST_KEPT", 0)
+    with mapped_once():
+        one.logits(ROWS, TEXTS)
+        one.logits(ROWS, TEXTS)
+    assert mapped == [4, 4], "more than memory is lent for"
