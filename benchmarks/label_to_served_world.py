@@ -31,10 +31,6 @@ keep_after_control_dies = false
 [api]
 port = {api}
 
-[schedule]
-watch_s = 0.5
-retrain_check_s = 0.5
-
 [models.{model}.learning]
 learner = "{learner}"
 niceness = 0

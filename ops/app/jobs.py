@@ -1,7 +1,7 @@
 """The jobs of the loop: what the scheduler does again and again for each model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.app.model_loop import ModelLoop
@@ -26,15 +26,16 @@ class ModelJobs:
         table = (
             # of low priority, so that it holds up nothing else, and a slow one no other model's
             ("watch", loop.watch, every.watch_s, f"watch-{loop.model.lower()}"),
-            ("retrain", loop.check, every.retrain_check_s, "default"),
             ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
         )
+        check = _spec(loop.model, "retrain", loop.check, every.retrain_check_s, "default")
         kept = self._of_rows(loop.model, loop.compact, loop.retain)
         news = () if loop.news is None else (("events", loop.news.look_after, every.events_s, "reports"),)
         upkeep = loop.engines
         engines = (("engine", upkeep.look, upkeep.every_s, "engines"),) if upkeep.is_wanted else ()  # once
         feeds = tuple((f"feed-{name}", take, every_s, "feeds") for name, (take, every_s) in loop.feeds.items())
         return [
+            replace(check, wanted=loop.labels_came),
             *(_spec(loop.model, *row) for row in (*table, *engines, *news, *feeds)),
             *kept,
             *self._of_served(loop.model),

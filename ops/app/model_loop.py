@@ -37,6 +37,7 @@ from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.budget import NICENESS, SpareTime, WatchBudget
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
+from perennial.ops.watching.new_labels import NewLabels
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import reported_window
@@ -46,6 +47,7 @@ __all__ = ["AskEngine", "ModelLoop"]
 
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
+_COUNT_S = 0.02  # between two looks at the labels of any models, where there are many
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _OF_ALERT, _ROUTINE = 10, 19  # niceness of reports: a routine one is a picture of what is decided already
@@ -90,6 +92,7 @@ class ModelLoop:
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
         self._worth = WorthWatch(ledger, workspace, model, self.traffic, self._accuracy)
+        self._labels = NewLabels(ledger, model, every_s=_COUNT_S * max(10, len(settings.models)))
         self._maker = maker = ChallengerMaker(ledger, workspace, model, warm=warm)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
@@ -139,8 +142,16 @@ class ModelLoop:
         signals = self.watcher.watch()
         return f"{len(signals)} windows" if signals else ""
 
+    def labels_came(self) -> bool:
+        """Whether labels have come since the last check."""
+        return self._labels.came()
+
     def check(self) -> str:
         """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
+        with self._labels.looked_at():
+            return self._check()
+
+    def _check(self) -> str:
         now = datetime.now(UTC)
         self._date_anew()
         collect(

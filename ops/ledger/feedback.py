@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from perennial.continual.drift.accuracy import GivenLabel
+from perennial.continual.records import Split
 from perennial.continual.task import AnyTask
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
@@ -132,6 +133,16 @@ class FeedbackStore(TallyStore, TombstoneStore):
                 connection.execute(done.values(joined_revision=_TABLE.c.revision, outcome=outcome))
                 marked += len(same)
         return marked
+
+    def labels_in(self, model: str) -> int:
+        """Return how many labels wait for their prediction or are in use as examples.
+
+        Each one that comes, or corrects one that was joined, adds to it; that it is joined does not.
+        """
+        table = schema.tally
+        statement = select(func.sum(table.c.rows)).where(table.c.model == model)
+        with self._read() as connection:
+            return int(connection.scalar(statement.where(table.c.name.in_([WAITING, *Split]))) or 0)
 
     def feedback_count(self, model: str, *, since: datetime | None = None) -> int:
         """Return how many predictions have a label, or got or changed one since a time."""

@@ -44,6 +44,7 @@ __all__ = [
     "Examples",
     "Inbox",
     "Labels",
+    "LabelsIn",
     "PendingLabels",
     "RouteMoves",
     "Routes",
@@ -125,6 +126,14 @@ class Vocabulary(Routes, Versions, Protocol):
 
     def descriptions(self, model: str) -> tuple[ClassDescription, ...]:
         """Return its described classes."""
+        ...
+
+
+class LabelsIn(Protocol):
+    """How many labels there are."""
+
+    def labels_in(self, model: str) -> int:
+        """Return how many labels wait for their prediction or are in use as examples."""
         ...
 
 

@@ -69,6 +69,8 @@ class Slot:
 class JobSpec:
     """One thing to do again and again: every `interval_s`, or at the times of a five-field `cron` line in UTC.
 
+    While it is not due, it starts all the same when it is `wanted`, which is asked at every beat of the scheduler.
+
     A run that could start only `misfire_grace_s` after its slot or later is noted as missed instead; without it no run
     is too late. Jobs of one `lane` other than `default` never run at the same time. Those of one `group` never take all
     of the places that the default lane has, while there are other groups.
@@ -83,6 +85,7 @@ class JobSpec:
     catch: Catch = Catch.LATEST
     lane: str = "default"
     group: str = ""
+    wanted: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -117,9 +120,10 @@ class JobSpec:
         return latest + timedelta(microseconds=1 + secrets.randbelow(1_000))
 
     def slot(self, due: datetime, now: datetime) -> Slot | None:
-        """Return the slot to run now for a job due at `due`, or None when it is not due yet."""
+        """Return the slot to run now for a job due at `due`, or None when it is not due yet, nor wanted before."""
         if due > now:
-            return None
+            is_wanted = self.wanted is not None and self.wanted()
+            return Slot(at=now, next_due=self._after(now)) if is_wanted else None
         if self.catch is Catch.EACH:
             return Slot(at=due, next_due=self._after(due), expired=self._expired(due, now))
         if self.interval_s is not None:

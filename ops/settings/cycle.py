@@ -72,7 +72,9 @@ class ScheduleSettings(Section):
         description="share of the machine's processors that watching, and routine reports, may each take while "
         "processors are short; what does not fit is sampled",
     )
-    retrain_check_s: float = Field(10.0, gt=0)
+    retrain_check_s: float = Field(
+        10.0, gt=0, description="how often the policy is asked; labels that come have it asked within a second"
+    )
     reconcile_s: float = Field(15.0, gt=0)
     compact_s: float = Field(300.0, gt=0)
     retention_s: float = Field(86_400.0, gt=0)

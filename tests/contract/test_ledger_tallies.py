@@ -58,6 +58,10 @@ def test_counters_follow_labels(ledger: Ledger, clock: Clock) -> None:
     ledger.add_feedback("intent", [*again, *again])
     check(ledger)
     assert ledger.waiting_count("intent") == 6, "two that were joined wait again"
+    assert (ledger.labels_in("intent"), ledger.labels_in("other"), ledger.labels_in("none")) == (6, 2, 0)
+    ledger.mark_joined("intent", ledger.pending_feedback("intent")[:2])
+    ledger.add_examples("intent", [row(1, "a", 1), row(10, "b", 1)], split)
+    assert ledger.labels_in("intent") == 6, "a label that was joined is in use"
     ledger.erase_key("intent", "k0", actor="test")
     check(ledger)
     clock.now = at(99)

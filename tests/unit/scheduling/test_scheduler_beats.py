@@ -426,3 +426,25 @@ def test_a_running_scheduler_has_a_thread_for_a_lane_that_comes_later(bench: Ben
         assert ran.wait(20)
     finally:
         scheduler.stop()
+
+
+def test_a_job_that_is_wanted_starts_before_it_is_due_and_then_waits_a_whole_interval(bench: Bench) -> None:
+    wanted = [False]
+    scheduler = bench.scheduler(bench.spec("check", wanted=lambda: wanted[0]), bench.spec("other"))
+    wanted[0] = True
+    bench.pass_s(10)
+    assert scheduler.beat(scheduler.execute) == 1
+    wanted[0] = False
+    bench.pass_s(55)
+    assert scheduler.beat(scheduler.execute) == 1
+    assert bench.ran[1:] == [("other", 1)], "the other's time came, and not yet this one's"
+    bench.pass_s(5)
+    assert scheduler.beat(scheduler.execute) == 1
+    assert bench.ran[-1] == ("check", 1)
+
+
+def test_a_job_that_is_paused_is_wanted_in_vain(bench: Bench) -> None:
+    scheduler = bench.scheduler(bench.spec("check", wanted=lambda: True, paused=True))
+    bench.pass_s(10)
+    assert scheduler.beat(bench.claim) == 0
+    assert bench.claimed == []

@@ -1,0 +1,53 @@
+"""Whether labels came since somebody looked: cheap enough to be asked several times a second."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from perennial.ops.ledger.ports import LabelsIn
+
+__all__ = ["NewLabels"]
+
+_LEAST_REST_S = 0.5
+_SHARE = 0.1  # of the time, that looking at labels may take while they keep coming
+
+
+class NewLabels:
+    """One model's labels, counted; a label that takes the place of a joined one counts as one that came.
+
+    Labels that keep coming are not looked at all the time: after each look there is a rest, the longer the look took.
+
+    Args:
+        ledger: where labels are counted.
+        model: whose.
+        every_s: how often the count is read at most.
+        clock: seconds, which never go back.
+    """
+
+    def __init__(
+        self, ledger: LabelsIn, model: str, *, every_s: float = 0.2, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger, self._model, self._every_s, self._clock = ledger, model, every_s, clock
+        self._seen: int | None = None
+        self._rests_until = float("-inf")
+
+    def came(self) -> bool:
+        """Whether there are more than the last look left; the first call only begins to count."""
+        if (now := self._clock()) < self._rests_until:
+            return False
+        self._rests_until = now + self._every_s
+        count = self._ledger.labels_in(self._model)
+        if self._seen is None:
+            self._seen = count
+        return count > self._seen
+
+    @contextmanager
+    def looked_at(self) -> Iterator[None]:
+        """While the block lasts somebody looks at the labels; one that comes meanwhile is looked at next."""
+        began, before = self._clock(), self._ledger.labels_in(self._model)
+        try:
+            yield
+            self._seen = min(before, self._ledger.labels_in(self._model))
+        finally:
+            now = self._clock()
+            self._rests_until = now + max(_LEAST_REST_S, (now - began) * (1.0 / _SHARE - 1.0))
