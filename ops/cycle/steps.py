@@ -250,6 +250,8 @@ class LoopSteps:
         change = promoted(version, resident=settings.resident_versions)
         if not self._change_for(context, change, f"cycle {context.cycle_id}"):
             return None
+        if self.ledger.erasure_under_way(self.model) is None:
+            self.maker.work_ahead(version)  # the next update may come before anybody looks
         held = self.maker.rows.remember(rows)
         self.feed.record(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()

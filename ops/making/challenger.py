@@ -21,7 +21,7 @@ from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.logged_choices import UnknownTime, read_logged
 from perennial.ops.making.proving import Anticipated
 from perennial.ops.making.rows import TrainingRows
-from perennial.ops.making.version_maker import VersionMaker
+from perennial.ops.making.version_maker import PROVING, TRAINING, VersionMaker
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
@@ -37,6 +37,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "perennial.exporters.text_classification.golden_rows",
     "perennial.ops.making.judging",
     "perennial.ops.making.proving",
+    "perennial.ops.making.proving_ahead",
     "perennial.ops.serving.tasks.text_classification",
     "scipy.linalg",
     "safetensors.numpy",
@@ -46,7 +47,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "openvino",
 )
 _SPEC, _LAST = "judge.json", "train.json"
-_AHEAD = "perennial.continual.learning.ahead_job"
+_AHEAD = {TRAINING: "perennial.continual.learning.ahead_job", PROVING: "perennial.ops.making.proving_ahead"}
 _WORKED_AHEAD = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 
 
@@ -57,25 +58,35 @@ class ChallengerMaker(VersionMaker):
         super().__init__(ledger, workspace, model, warm=warm)
         learning = self._settings.learning
         if warm is not None and learning.work_ahead and learning.learner in _WORKED_AHEAD:
-            log = workspace.runs(model) / "ahead.log"
-            self._waiting = WaitingJobs(warm, _AHEAD, log=log, niceness=learning.niceness)
+            self._waiting = {
+                job: WaitingJobs(
+                    warm,
+                    module,
+                    log=workspace.runs(model) / f"{module.rpartition('.')[2]}.log",
+                    niceness=self._niceness,
+                )
+                for job, module in _AHEAD.items()
+            }
 
     def work_ahead(self, champion: int | None) -> None:
-        """Have a process work out what the champion's next update needs; with None, none keeps anything of it.
+        """Have processes work out what the champion's next update needs; with None, none keeps anything of it.
 
         Harmless where that is so already.
         """
-        if self._waiting is None:
+        if not self._waiting:
             return
         folder, bundle = None, Path()
         if champion is not None:
             folder, bundle = self.folder(champion), self._workspace.bundle(self._model, champion)
         if folder is None or not (folder / _LAST).is_file() or not is_finished(bundle):
-            self._waiting.drop()
+            for waiting in self._waiting.values():
+                waiting.drop()
             return
         rows = [path for path in (folder / "holdout.jsonl", folder / "replay.jsonl") if path.is_file()]
         written = [str(path.stat().st_mtime_ns) for path in rows]  # an erasure writes them anew
-        self._waiting.keep([str((folder / _LAST).absolute()), str(bundle.absolute()), *written])
+        champions = str(bundle.absolute())
+        self._waiting[TRAINING].keep([str((folder / _LAST).absolute()), champions, *written])
+        self._waiting[PROVING].keep([champions, str(self.engine_threads)])
 
     def export_judged(
         self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress

@@ -35,8 +35,9 @@ from perennial.ops.store.federation import Federation
 from perennial.ops.store.kept_items import kept_items
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
+__all__ = ["PROVING", "TRAINING", "EngineOrder", "VersionMaker", "engine_metrics"]
 
+TRAINING, PROVING = "perennial.continual.learning.job", "perennial.ops.making.proving"  # modules of jobs
 _FEW_PROCESSORS = 2
 
 
@@ -81,7 +82,7 @@ class VersionMaker:
         self._repository = ModelRepository(workspace.repository)
         self._niceness = self._settings.learning.niceness if niceness is None else niceness
         self._warm = warm
-        self._waiting: WaitingJobs | None = None
+        self._waiting: Mapping[str, WaitingJobs] = {}  # by the module of the job that they wait to be
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
 
@@ -202,9 +203,7 @@ class VersionMaker:
         folder = self.folder(version)
         spec.write(folder / f"{name}.json")
         timeout_s = self._settings.learning.timeout_s
-        result = self._run(
-            "perennial.continual.learning.job", folder, name, timeout_s, on_progress, waiting=self._waiting
-        )
+        result = self._run(TRAINING, folder, name, timeout_s, on_progress)
         if result.exit_code != 0 or not is_finished(spec.out):
             raise JobErrors(
                 what=what or f"training of {self._model} version {version}",
@@ -299,7 +298,7 @@ class VersionMaker:
         spec.write(folder / "export.json", result=report)
         module, arguments = "perennial.exporters.job", list[str]()
         if order.judgement is not None:
-            module, arguments = "perennial.ops.making.proving", [str(order.judgement)]
+            module, arguments = PROVING, [str(order.judgement)]
         result = self._run(module, folder, "export", engine.timeout_s, on_progress, *arguments)
         if (staged / "manifest.json").is_file():
             return staged  # whatever became of the process after that
@@ -335,7 +334,6 @@ class VersionMaker:
         timeout_s: float,
         on_progress: Progress,
         *arguments: str,
-        waiting: WaitingJobs | None = None,
     ) -> JobResult:
         return run_job(
             module,
@@ -347,7 +345,7 @@ class VersionMaker:
             on_progress=on_progress,
             killed_retries=KILLED_RETRIES,
             warm=self._warm,
-            waiting=waiting,
+            waiting=self._waiting.get(module),
         )
 
 

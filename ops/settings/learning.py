@@ -41,7 +41,7 @@ class LearningSettings(Section):
     )
     work_ahead: bool = Field(
         True,
-        description="keep a process that has worked out what a ridge's next update needs; it takes "
+        description="keep processes that have worked out what a ridge's next update and its proof need; they take "
         "schedule.warm_jobs, and five times the sums' file in memory",
     )
     threads: int = Field(2, ge=1)

@@ -10,6 +10,7 @@ from perennial.continual.learning.card import MODEL_FILE
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
+from perennial.ops.making.version_maker import PROVING, TRAINING
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
 from perennial.ops.watching.budget import SpareTime
@@ -49,8 +50,8 @@ def loop(parts: Parts) -> ModelLoop:
 def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     parts: Parts, loop: ModelLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, waiting = parts.ledger, _Waiting()
-    monkeypatch.setattr(loop._maker, "_waiting", waiting)
+    ledger, waiting, proving = parts.ledger, _Waiting(), _Waiting()
+    monkeypatch.setattr(loop._maker, "_waiting", {TRAINING: waiting, PROVING: proving})
     monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 1.0))
     loop._work_ahead(1)
     assert waiting.told == [None], "no training of version 1 is on disk"
@@ -66,6 +67,7 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     first = waiting.last()
     assert first is not None
     assert first[:2] == tuple(str(path.absolute()) for path in (folder / "train.json", bundle))
+    assert proving.last() == (str(bundle.absolute()), str(loop._maker.engine_threads))
     os.utime(folder / "holdout.jsonl", ns=(1, 1))  # as where an erasure has written it anew
     loop._work_ahead(1)
     assert waiting.last() not in (None, first)
@@ -81,3 +83,4 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     assert waiting.last() is not None
     loop.leave()
     assert waiting.last() is None
+    assert [told is None for told in proving.told] == [told is None for told in waiting.told]

@@ -1,6 +1,7 @@
 """A judgement in the process of the export: the same decision, and only about the bundle and the questions it had."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from perennial.continual.records import PromotionDecision
 from perennial.exporters.bundle import MANIFEST, read_manifest, write_manifest
 from perennial.exporters.job import Opened
 from perennial.exporters.runtime import load_engine
-from perennial.ops.making import judging, proving
+from perennial.ops.making import judging, proving, proving_ahead
 from perennial.ops.making.judging import JudgingSpec, decide
 from perennial.ops.making.proving import Anticipated
 from tests.component.triton_fixtures import LABELS, write_bundle
@@ -95,3 +96,26 @@ def test_what_went_wrong_is_left_to_the_steps_own_process(spec: JudgingSpec, tmp
     assert proving.main([str(export), str(judge)]) != 0
     assert json.loads((tmp_path / "full.result.json").read_text())["error"] == "ConfigurationError"
     assert Anticipated.read(tmp_path) is None
+
+
+def test_an_export_that_waits_has_read_the_champion_and_is_the_export_that_it_is_told_to_be(
+    spec: JudgingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion, read = Path(spec.champion_bundle), list[Path]()
+    told, orders = list[list[str]](), [["export.json", "judge.json"], None]
+
+    def told_after(work: Callable[[], None]) -> list[str] | None:
+        work()
+        read.extend(verified)
+        return orders.pop(0)
+
+    verified, load = list[Path](), proving_ahead.load_engine
+    monkeypatch.setattr(
+        proving_ahead, "load_engine", lambda bundle, **how: verified.append(bundle) or load(bundle, **how)
+    )
+    monkeypatch.setattr(proving_ahead, "told_after", told_after)
+    monkeypatch.setattr(proving, "main", lambda arguments: told.append(arguments) or 5)
+    assert proving_ahead.main([str(champion), "1"]) == 5
+    assert (told, read) == ([["export.json", "judge.json"]], [champion])
+    assert proving_ahead.main([str(champion / "nothing"), "1"]) == 0, "it was let go"
+    assert len(told) == 1
