@@ -54,7 +54,7 @@ def port(tmp_path: Path, silent: socket.socket) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("leaves", ["politely", "with a reset", "not"])
-def test_requests_are_bounded_in_number_also_those_whose_clients_left(
+def test_requests_are_bounded_in_number_and_given_up_when_their_clients_leave(
     silent: socket.socket, port: int, leaves: str
 ) -> None:
     clients, behind = [], []
@@ -62,21 +62,42 @@ def test_requests_are_bounded_in_number_also_those_whose_clients_left(
         clients.append(client := socket.create_connection(("127.0.0.1", port)))
         client.sendall(_HEAD + _BODY)
         behind.append(silent.accept()[0])  # it is passed on
-        if leaves == "with a reset":
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if leaves != "not":
-            client.close()
-    url = f"http://127.0.0.1:{port}/v2/models/intent"
-    full = httpx.post(f"{url}/infer", content=_BODY, timeout=60)
+    full = httpx.post(f"http://127.0.0.1:{port}/v2/models/intent/infer", content=_BODY, timeout=60)
     assert (full.status_code, full.headers["Retry-After"]) == (503, "1")
     assert "too many requests" in full.json()["error"]
-    for line in (*clients, *behind):
-        line.close()
+    for client, line in zip(clients, behind, strict=True):
+        if leaves == "with a reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        (line if leaves == "not" else client).close()
+    if leaves != "not":
+        for line in behind:
+            line.settimeout(60)
+            while line.recv(4_096):  # the server is told that nobody waits any more
+                pass
     end = time.monotonic() + 60
     while not (got := _answer(silent, port)).startswith(b"HTTP/1.1 200 "):  # there is room once the door has seen it
         assert got.startswith(b"HTTP/1.1 503 ") or not got, got
         assert time.monotonic() < end, "there is no room again"
         time.sleep(0.05)
+    for line in (*clients, *behind):
+        line.close()
+
+
+def test_a_client_that_has_sent_all_and_still_reads_gets_its_answer(silent: socket.socket, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        client.sendall(_HEAD + _BODY)
+        client.shutdown(socket.SHUT_WR)
+        line = silent.accept()[0]
+        line.recv(4_096)
+        time.sleep(2.2)  # the door looks twice whether it still listens
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        got = b""
+        while b"HTTP/1.1 200 " not in got:
+            more = client.recv(4_096)
+            assert more, got
+            got += more
+        line.close()
 
 
 def _answer(silent: socket.socket, port: int) -> bytes:

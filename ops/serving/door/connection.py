@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,15 @@ from perennial.ops.serving.door.gathering import Gathering
 from perennial.ops.serving.door.inference import Question, checked_request
 from perennial.ops.serving.door.limits import DoorLimits
 from perennial.ops.serving.door.requests import Body, Refusal, Request, Rules, caller_span, too_large
-from perennial.ops.serving.door.upstream import Done, Upstream
+from perennial.ops.serving.door.upstream import LEFT, Done, Upstream
 
 __all__ = ["ClientConnection", "Hall"]
 
 _ONCE = (b"host", b"content-length", b"origin", b"inference-header-content-length", b"transfer-encoding")
 _JSON_LENGTH = b"inference-header-content-length"
 _LINGER_S = 5.0  # a client that is still sending would otherwise lose the answer with the connection
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_DROPPED_S = 2.0  # by then the router has dropped what nobody waits for
 _FULL = Refusal(503, "too many requests are under way; try again in 1 s", retry_s=1)
 
 
@@ -38,7 +41,11 @@ class Hall:
         self.rules, self.upstream, self.limits, self.present = rules, upstream, limits, present
         self.gathering, self.traces = gathering, traces
         self.buffered = 0
-        self.under_way = 0  # requests that Triton works on, those of clients that have left included
+        self.under_way = 0  # requests that Triton works on, those of clients that have just left included
+
+    def is_over(self) -> None:
+        """One request less is under way."""
+        self.under_way -= 1
 
 
 class ClientConnection(asyncio.Protocol):
@@ -52,7 +59,9 @@ class ClientConnection(asyncio.Protocol):
         self._body: Body | None = None
         self._unread = 0  # bytes of headers that are not complete
         self._waiting: deque[tuple[Request, Body]] = deque()
-        self._busy = self._lingering = self._paused = self._full = False
+        self._busy = self._lingering = self._paused = self._full = self._has_ended = False
+        self._leave: Callable[[], None] | None = None  # gives up what Triton does for this client
+        self._old = False  # whether the request under way is of HTTP/1.0, which knows no interim response
         self._began = 0.0
         self.deadline = 0.0  # by the loop's clock; 0 while Triton is at work
 
@@ -73,7 +82,7 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse_and_leave(_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client left; what Triton still does for it is thrown away."""
+        """The client left; what waits for it is given up, and what Triton has begun is thrown away."""
         del exc
         self._hall.present.discard(self)
         self._release(self._body)
@@ -82,6 +91,9 @@ class ClientConnection(asyncio.Protocol):
         self._body = None
         self._waiting.clear()
         self._transport = None
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def data_received(self, data: bytes) -> None:
         """Take in what came; anything that is no HTTP ends the connection."""
@@ -104,7 +116,9 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """A client that has sent all still gets its answer."""
+        """A client that has sent all still gets its answer; whether it still listens, `look` finds out."""
+        self._has_ended = True
+        self._greet()
         return self._busy
 
     @property
@@ -124,12 +138,21 @@ class ClientConnection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """End what is late; called every second."""
+        self._greet()
         if self._transport is None or not self.deadline or now < self.deadline:
             return
         if self._lingering or self.rests or self._transport.get_write_buffer_size():
             self.abort()
         elif not self._busy and not self._waiting:
             self._refuse_and_leave(Refusal(408, "the request did not arrive in time"))
+
+    def _greet(self) -> None:
+        """Send a client that will send no more an interim response, which any client reads over (RFC 9110, 15.2).
+
+        One that has left altogether answers with a reset, which ends the connection at the next one.
+        """
+        if self._has_ended and self._busy and not self._old and self._transport is not None:
+            self._transport.write(_CONTINUE)
 
     # ---- the parser ----
 
@@ -173,7 +196,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._clock() + limits.body_idle_s
         if request.refusal is None:
             if request.headers.get(b"expect", b"").lower() == b"100-continue" and not self._busy:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._transport.write(_CONTINUE)
         elif request.length != 0:
             request.keep_alive = False  # what follows may be anything
 
@@ -234,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
                 self._answer(message, keep_alive=request.keep_alive)
                 continue
             body.chunks.clear()  # or a large one stands in memory twice
-            self._busy, self.deadline = True, 0.0
+            self._busy, self._old, self.deadline = True, request.old, 0.0
             self._hall.under_way += 1
             self._pass_on(request, question, partial(self._done, request, body))
         if self._paused and not self._waiting and self._transport is not None:
@@ -249,16 +272,23 @@ class ClientConnection(asyncio.Protocol):
         hall = self._hall
         if hall.traces:
             request.trace = caller_span(request)
-        if question is None:
-            hall.upstream.ask(request, b"", done)
-        elif request.trace is not None or hall.gathering is None or not hall.gathering.takes(request, question, done):
-            whole, request.json_length = question.written()
-            hall.upstream.ask(request, whole, done)
+        leave: Callable[[], None] | None = None
+        if question is not None and request.trace is None and hall.gathering is not None:
+            leave = hall.gathering.takes(request, question, done)
+        if leave is None:
+            whole = b""
+            if question is not None:
+                whole, request.json_length = question.written()
+            leave = hall.upstream.ask(request, whole, done).leave
+        self._leave = leave if self._busy else None  # `done` may have been called already
 
     def _done(self, request: Request, body: Body, answer: Reply | Refusal) -> None:
         self._release(body)
-        self._hall.under_way -= 1
-        self._busy = False
+        if answer is LEFT:
+            asyncio.get_running_loop().call_later(_DROPPED_S, self._hall.is_over)
+        else:
+            self._hall.is_over()
+        self._busy, self._leave = False, None
         if self._transport is None:
             return
         head, keep_alive = request.method == b"HEAD", request.keep_alive

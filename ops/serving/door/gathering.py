@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from perennial.ops.serving.door.answers import Reply
 from perennial.ops.serving.door.inference import Inference, Input, Question
 from perennial.ops.serving.door.requests import Refusal, Request
 from perennial.ops.serving.door.together import Pieces, joined, split
-from perennial.ops.serving.door.upstream import Done, Upstream
+from perennial.ops.serving.door.upstream import LEFT, Call, Done, Upstream
 from perennial.ops.serving.hold import PATIENCE_S, Hold
 from perennial.ops.serving.router.route import RouteFile
 
@@ -32,15 +33,18 @@ _UNDER_WAY = 2  # batches of one kind
 _INPUTS = (frozenset({TEXT}), frozenset({TEXT, KEY}))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
-    """A question that waits."""
+    """A question that waits, or that was asked by a call together with others."""
 
     request: Request
     question: Question
     rows: int
     at: float
     done: Done
+    call: Call | None = None
+    together: "Sequence[_Asked]" = ()
+    left: bool = False
 
     @property
     def id(self) -> str:
@@ -60,17 +64,18 @@ class Gathering:
         self._files: dict[str, RouteFile] = {}
         self._lines: dict[tuple[bytes, ...], _Line] = {}
 
-    def takes(self, request: Request, question: Question, done: Done) -> bool:
-        """Whether it is answered here; `done` is called once then."""
+    def takes(self, request: Request, question: Question, done: Done) -> Callable[[], None] | None:
+        """What to call when its client leaves, where it is answered here; `done` is called once then."""
         rows = _rows_of(question)
         if not rows or rows > min(_ROWS, self._most) or not self._is_whole(request.target):
-            return False
+            return None
         kind = _kind_of(request, question.inference)
         line = self._lines.get(kind)
         if line is None:
             line = self._lines[kind] = _Line(self._upstream, self._most, lambda: self._lines.pop(kind, None))
-        line.add(_Asked(request, question, rows, asyncio.get_running_loop().time(), done))
-        return True
+        asked = _Asked(request, question, rows, asyncio.get_running_loop().time(), done)
+        line.add(asked)
+        return partial(line.leave, asked)
 
     def _is_whole(self, target: bytes) -> bool:
         """Whether all questions of a model go to one version: a challenger's callers must not wait for each other."""
@@ -105,6 +110,18 @@ class _Line:
         self._waiting.append(asked)
         self._rows += asked.rows
         self._go_on()
+
+    def leave(self, asked: _Asked) -> None:
+        """Its client left: it waits no longer, and what was asked for those alone who left is given up."""
+        asked.left = True
+        if asked.call is not None:
+            if all(each.left for each in asked.together):
+                asked.call.leave()
+        elif asked in self._waiting:
+            self._waiting.remove(asked)
+            self._rows -= asked.rows
+            asked.done(LEFT)
+            self._go_on()
 
     def _go_on(self) -> None:
         """Send what is to be sent, and look again in time."""
@@ -177,7 +194,9 @@ class _Line:
             whole, batch[0].request.json_length = batch[0].question.written()
         else:
             whole = joined([asked.question.inference for asked in batch])
-        self._upstream.ask(batch[0].request, whole, done)
+        call = self._upstream.ask(batch[0].request, whole, done)
+        for asked in batch:
+            asked.call, asked.together = call, batch
 
     def _deliver(self, batch: Sequence[_Asked], answer: Reply | Refusal) -> None:
         if len(batch) == 1 or isinstance(answer, Refusal) or (answer.status == 503 and answer.is_overload):
@@ -192,8 +211,11 @@ class _Line:
                 asked.done(pieces[place])
 
     def _ask_alone(self, asked: _Asked) -> None:
+        if asked.left:
+            asked.done(LEFT)
+            return
         whole, asked.request.json_length = asked.question.written()
-        self._upstream.ask(asked.request, whole, asked.done)
+        asked.call, asked.together = self._upstream.ask(asked.request, whole, asked.done), (asked,)
 
 
 def _rows_of(question: Question) -> int:

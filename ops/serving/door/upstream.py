@@ -12,12 +12,41 @@ from perennial.ops.serving.door.requests import Refusal, Request
 from perennial.ops.serving.secret import KEY
 from perennial.ops.serving.server_record import KeptRecord
 
-__all__ = ["Done", "Upstream"]
+__all__ = ["LEFT", "Call", "Done", "Upstream"]
 
 Done = Callable[[Reply | Refusal], None]
 _AWAY = Refusal(503, "the server is starting; try again in 1 s", retry_s=1)
 _SILENT = Refusal(504, "the server took too long to answer")
 _BROKEN = Refusal(503, "the server ended before it answered; try again in 1 s", retry_s=1)
+LEFT = Refusal(499, "the client left before it was answered")  # told to nobody: whoever waited has gone
+
+
+class Call:
+    """One question on its way; its client may leave before the answer comes."""
+
+    def __init__(self, done: Done) -> None:
+        self._done: Done | None = done
+        self._connection: _Connection | None = None
+        self.left = False
+
+    def leave(self) -> None:
+        """Nobody waits any more: the connection ends, by which Triton knows it, and the router drops what waits."""
+        self.left = True
+        self.answer(LEFT)
+        if self._connection is not None:
+            self._connection.close()
+
+    def taken(self, connection: "_Connection") -> None:
+        """It goes by this connection."""
+        self._connection = connection
+
+    def answer(self, answer: Reply | Refusal) -> None:
+        """Hand the answer on, once; from now on there is nothing to leave."""
+        done, self._done = self._done, None
+        if answer is not LEFT:
+            self._connection = None
+        if done is not None:
+            done(answer)
 
 
 class _Connection(asyncio.Protocol):
@@ -100,13 +129,14 @@ class Upstream:
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, request: Request, body: bytes, done: Done) -> None:
+    def ask(self, request: Request, body: bytes, done: Done) -> Call:
         """Send a request; `done` is called once, with the answer or with why there is none."""
+        call = Call(done)
         record = self._record()
         port = 0 if record is None else record.metrics_port if self._metrics else record.http_port
         if record is None or not port:
-            asyncio.get_running_loop().call_soon(done, _AWAY)  # not from within the call: its caller may go on
-            return
+            asyncio.get_running_loop().call_soon(call.answer, _AWAY)  # not from within: its caller may go on
+            return call
         if port != self._port:
             self._port = port
             for old in self._idle:
@@ -114,30 +144,35 @@ class Upstream:
             self._idle = []
         head = _head(request, len(body), record.secret)
         if self._idle:
-            self._send(self._idle.pop(), head, body, done)
-            return
-        task = asyncio.get_running_loop().create_task(self._connect(head, body, done))
+            self._send(self._idle.pop(), head, body, call)
+            return call
+        task = asyncio.get_running_loop().create_task(self._connect(head, body, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return call
 
-    async def _connect(self, head: bytes, body: bytes, done: Done) -> None:
+    async def _connect(self, head: bytes, body: bytes, call: Call) -> None:
         idle = self._idle
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(idle), "127.0.0.1", self._port
             )
         except OSError:
-            done(_AWAY)
+            call.answer(_AWAY)
             return
-        self._send(connection, head, body, done)
+        if call.left:
+            idle.append(connection)
+        else:
+            self._send(connection, head, body, call)
 
-    def _send(self, connection: _Connection, head: bytes, body: bytes, done: Done) -> None:
+    def _send(self, connection: _Connection, head: bytes, body: bytes, call: Call) -> None:
         late = asyncio.get_running_loop().call_later(self._answer_s, connection.give_up)
 
         def in_time(answer: Reply | Refusal) -> None:
             late.cancel()
-            done(answer)
+            call.answer(answer)
 
+        call.taken(connection)
         connection.ask(head, body, in_time)
 
 

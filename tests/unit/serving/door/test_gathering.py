@@ -12,8 +12,8 @@ import pytest
 from perennial.ops.serving.door.answers import Reply
 from perennial.ops.serving.door.gathering import Gathering
 from perennial.ops.serving.door.inference import Question, checked_request
-from perennial.ops.serving.door.requests import Request
-from perennial.ops.serving.door.upstream import Done
+from perennial.ops.serving.door.requests import Refusal, Request
+from perennial.ops.serving.door.upstream import LEFT, Call, Done
 
 _ROUTE = {
     "model": "intent", "epoch": 1, "champion": 1, "previous": None, "challenger": None, "share": 0.0, "resident": [1],
@@ -36,10 +36,12 @@ class Upstream:
     """Keeps what it is asked until it is told to answer."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, Done]] = []
+        self.asked: list[tuple[int, Call]] = []
 
-    def ask(self, request: Request, body: bytes, done: Done) -> None:
-        self.asked.append((json.loads(body)["inputs"][0]["shape"][0], done))
+    def ask(self, request: Request, body: bytes, done: Done) -> Call:
+        call = Call(done)
+        self.asked.append((json.loads(body)["inputs"][0]["shape"][0], call))
+        return call
 
     @property
     def rows(self) -> list[int]:
@@ -47,19 +49,20 @@ class Upstream:
 
     def answer(self) -> None:
         """Answer what was asked first."""
-        rows, done = self.asked.pop(0)
+        rows, call = self.asked.pop(0)
         reply = Reply()
         reply.status = 200
         output = {"name": "LABEL", "datatype": "BYTES", "shape": [rows, 1], "data": ["fine"] * rows}
         reply.body.append(msgspec.json.encode({"model_name": "intent", "model_version": "1", "outputs": [output]}))
-        done(reply)
+        call.answer(reply)
 
 
 class Callers:
     """Clients that ask one text each."""
 
     def __init__(self, routes: Path, most: int) -> None:
-        self.upstream, self.answered = Upstream(), 0
+        self.upstream, self.answered, self.left = Upstream(), 0, 0
+        self.leaves: list[Callable[[], None]] = []
         self._gathering = Gathering(self.upstream, routes, most=most)  # type: ignore[arg-type]
 
     def ask(self, times: int) -> None:
@@ -69,7 +72,9 @@ class Callers:
             assert isinstance(question, Question)
             request = Request()
             request.target = _TARGET
-            assert self._gathering.takes(request, question, lambda _: self._count())
+            leave = self._gathering.takes(request, question, self._count)
+            assert leave is not None
+            self.leaves.append(leave)
 
     async def later(self, seconds: float) -> None:
         """So much time passes, and what is due happens."""
@@ -79,8 +84,9 @@ class Callers:
         await asyncio.sleep(0)  # the loop looks for what is due once a round, and calls it in the same one
         await asyncio.sleep(0)
 
-    def _count(self) -> None:
-        self.answered += 1
+    def _count(self, answer: Reply | Refusal) -> None:
+        self.left += answer is LEFT
+        self.answered += answer is not LEFT
 
 
 @pytest.fixture
@@ -168,5 +174,60 @@ def test_a_few_wait_for_the_batch_that_is_at_work(run):
         callers.upstream.answer()
         await callers.later(0.01)
         assert (callers.upstream.rows, callers.answered) == ([7], 1)
+
+    run(story)
+
+
+def test_a_client_that_leaves_while_it_waits_is_asked_for_no_more(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(1)
+        callers.ask(7)
+        for leave in callers.leaves[1:7]:
+            leave()
+        assert (callers.left, callers.answered) == (6, 0)
+        callers.upstream.answer()
+        await callers.later(0.02)
+        assert callers.upstream.rows == [1]
+        callers.upstream.answer()
+        assert (callers.left, callers.answered) == (6, 2)
+
+    run(story)
+
+
+def test_what_several_were_asked_for_goes_on_until_the_last_of_them_has_left(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(1)
+        callers.ask(7)
+        callers.upstream.answer()
+        await callers.later(0.02)
+        [(rows, call)] = callers.upstream.asked
+        assert rows == 7
+        for leave in callers.leaves[1:7]:
+            leave()
+        assert not call.left
+        callers.leaves[7]()
+        assert call.left
+        assert (callers.left, callers.answered) == (7, 1)
+        callers.upstream.answer()  # too late to be anybody's
+        assert (callers.left, callers.answered) == (7, 1)
+
+    run(story)
+
+
+def test_one_who_left_is_not_asked_for_alone_when_the_batch_fails(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(1)
+        callers.ask(2)
+        callers.upstream.answer()
+        await callers.later(0.02)
+        callers.leaves[1]()
+        [(_, call)] = callers.upstream.asked
+        callers.upstream.asked.clear()
+        failed = Reply()
+        failed.status = 400
+        call.answer(failed)
+        assert callers.upstream.rows == [1]
+        callers.upstream.answer()
+        assert (callers.left, callers.answered) == (1, 2)
 
     run(story)
