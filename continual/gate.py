@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import DataError
 from perennial.continual.intervals import mean_interval, surely_below
 from perennial.continual.off_policy import LoggedChoices
@@ -98,6 +99,7 @@ class GateEvidence:
     further: Mapping[str, PairedRows] = field(default_factory=dict)
     champion_variety: int = 0  # different things that the answers to all rows show; 0 in tasks that show none
     challenger_variety: int = 0
+    bounded: tuple[BoundedFigure, ...] = ()  # what settings bound, measured on all held-out rows
     simple: Mapping[str, Floats] = field(default_factory=dict)  # by name: scores of answers that cost nothing, on fresh
 
     def __post_init__(self) -> None:
@@ -144,6 +146,7 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     logged_figures, logged_reasons = _logged(evidence.logged, aside)
     reasons += logged_reasons
     reasons += _further_reasons(evidence.further, rules, rng)
+    reasons += [reason for figure in evidence.bounded if (reason := figure.reason) is not None]
     if evidence.challenger_variety < rules.min_variety_ratio * evidence.champion_variety:
         reasons.append(
             f"shows less: {evidence.challenger_variety} different items in its answers, the champion's show "
@@ -173,6 +176,7 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         **logged_figures,
     }
     figures |= {f"fresh_{name}_accuracy": _mean(scores) for name, scores in evidence.simple.items()}
+    figures |= {figure.name: figure.value.mean for figure in evidence.bounded}
     for name, rows in evidence.further.items():
         figures |= {
             f"{name}_rows": float(len(rows.strata)),

@@ -5,6 +5,7 @@ Everything that decides by a difference, or prints one, takes its interval from 
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def surely_below(
     return bool((means < limit).mean() >= confidence)
 
 
-def wilson(hits: int, rows: int) -> Interval:
-    """The share of hits with its 95% interval, which stays honest where none or all of the rows hit.
+def wilson(hits: int, rows: int, *, level: float = 0.95) -> Interval:
+    """The share of hits with its interval, which stays honest where none or all of the rows hit.
 
     Source: Wilson, JASA 22, 1927.
 
@@ -153,11 +154,13 @@ def wilson(hits: int, rows: int) -> Interval:
     True
     """
     _at_least_one(rows)
-    share, square = hits / rows, Z95 * Z95
+    quantile = Z95 if level == 0.95 else NormalDist().inv_cdf((1 + level) / 2)
+    share, square = hits / rows, quantile * quantile
     centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = Z95 * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
+    half = quantile * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Interval(mean=share, low=min(low, share), high=max(high, share))  # none and all may be missed by rounding
+    # none and all may be missed by rounding
+    return Interval(mean=share, low=min(low, share), high=max(high, share), level=level)
 
 
 def bonett_price(gains: float, losses: float, rows: int, *, squares: tuple[float, float] | None = None) -> Interval:

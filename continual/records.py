@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -55,6 +55,8 @@ class Arm(StrEnum):
 class Example:
     """One labelled text. `redacted` tells that personal data was taken out of it before it was kept.
 
+    `attributes` say whose it is, by the names that a model's settings declare; no model is given them.
+
     >>> from datetime import datetime, timezone
     >>> Example(text="card lost", label="lost_card", at=datetime(2026, 1, 1, tzinfo=timezone.utc)).origin.value
     'seed'
@@ -67,6 +69,7 @@ class Example:
     key: str | None = None
     prediction_id: str | None = None
     redacted: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.label or self.label != self.label.strip():
@@ -75,6 +78,8 @@ class Example:
             raise DataError(f"an example labelled {self.label!r} has empty text; drop the row or give it text")
         for name in ("text", "label", "key", "prediction_id"):
             check_storable(f"an example's {name}", getattr(self, name))
+        for name, value in self.attributes.items():
+            check_storable(f"an example's {name}", value)
         if self.at.tzinfo is None:
             raise DataError(f"an example's time {self.at.isoformat()} has no time zone; give UTC, e.g. {self.at}+00:00")
 

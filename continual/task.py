@@ -5,7 +5,7 @@ targets. A task is pure: it keeps no state, reads no file and answers the same i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -76,7 +76,10 @@ class Row(Protocol[Input_co, Target_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRow:
-    """A row as the ledger keeps it: input and target are texts that its task reads again."""
+    """A row as the ledger keeps it: input and target are texts that its task reads again.
+
+    `attributes` say whose it is; they are kept for proof alone.
+    """
 
     input: str
     target: str
@@ -85,6 +88,7 @@ class KeptRow:
     key: str | None = None
     prediction_id: str | None = None
     redacted: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class Task(Protocol[Input, Answer, Target]):

@@ -3,6 +3,7 @@
 Only the standard library is loaded with it, so that the server process can import it.
 """
 
+from perennial.continual.preparation.attributes import admit_attributes, check_attribute_names
 from perennial.continual.preparation.entrance import (
     AdmittedText,
     admit_key,
@@ -49,6 +50,7 @@ __all__ = [
     "KnownLabels",
     "Role",
     "Table",
+    "admit_attributes",
     "admit_example",
     "admit_key",
     "admit_label",
@@ -57,6 +59,7 @@ __all__ = [
     "admit_prediction_id",
     "admit_text",
     "admit_time",
+    "check_attribute_names",
     "clean",
     "deduplicate",
     "deidentify",

@@ -1,12 +1,16 @@
 """The one place where an example is made out of what came from outside."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from perennial.continual.preparation.entrance import TEXT_BYTES, admit_key, admit_text
 from perennial.continual.preparation.labels import KnownLabels
 from perennial.continual.records import Example, Origin
 
 __all__ = ["admit_example"]
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def admit_example(
@@ -20,10 +24,12 @@ def admit_example(
     prediction_id: str | None = None,
     redacted: bool = False,
     most_bytes: int = TEXT_BYTES,
+    attributes: Mapping[str, str] = _NONE,
 ) -> Example:
     """An example whose text is cleaned and without personal data, and whose label is a known one or a new one.
 
-    `at` has passed `admit_time`; `redacted` tells that the text was redacted before it came here.
+    `at` has passed `admit_time`, `attributes` `admit_attributes`; `redacted` tells that the text was redacted before
+    it came here.
 
     Raises:
         DataError: a field breaks its rule; the message names the field.
@@ -44,4 +50,5 @@ def admit_example(
         key=kept_key,
         prediction_id=prediction_id,
         redacted=redacted or admitted.redacted,
+        attributes=dict(attributes),
     )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial.continual.errors import DataError
+from perennial.continual.preparation.attributes import admit_attributes
 from perennial.continual.preparation.entrance import admit_time
 from perennial.continual.preparation.example import admit_example
 from perennial.continual.preparation.labels import KnownLabels
@@ -26,15 +27,18 @@ def read_labelled_file(
     now: datetime | None = None,
     known: KnownLabels | None = None,
     refused: list[dict[str, object]] | None = None,
+    attributes: Sequence[str] = (),
 ) -> list[Example]:
     """The rows of a file with the columns `text` and `label` (or `category`), and optionally `at` and `key`.
+
+    `attributes` are further columns that say whose a row is.
 
     Raises:
         DataError, DependencyUnreachable: see `read_table`.
         RowsRefused: see `labelled_rows`.
     """
-    table = read_table(path, LABELLED, reading)
-    return labelled_rows(table, origin=origin, now=now, known=known, refused=refused)
+    table = read_table(path, (*LABELLED, *map(Role, attributes)), reading)
+    return labelled_rows(table, origin=origin, now=now, known=known, refused=refused, attributes=attributes)
 
 
 def labelled_rows(
@@ -44,6 +48,7 @@ def labelled_rows(
     now: datetime | None = None,
     known: KnownLabels | None = None,
     refused: list[dict[str, object]] | None = None,
+    attributes: Sequence[str] = (),
 ) -> list[Example]:
     """The rows of a table with texts and labels, each by the rule of the entrance.
 
@@ -56,7 +61,9 @@ def labelled_rows(
     """
     table.require(("text", "label"))
     moment, labels = now or datetime.now(UTC), known or KnownLabels()
-    examples, bad = table.admitted(lambda row: _example(row, table, origin=origin, now=moment, known=labels))
+    examples, bad = table.admitted(
+        lambda row: _example(row, table, origin=origin, now=moment, known=labels, attributes=attributes)
+    )
     if refused is None:
         refuse_rows(table, bad)
     else:
@@ -64,7 +71,9 @@ def labelled_rows(
     return examples
 
 
-def _example(row: TableRow, table: Table, *, origin: Origin, now: datetime, known: KnownLabels) -> Example:
+def _example(
+    row: TableRow, table: Table, *, origin: Origin, now: datetime, known: KnownLabels, attributes: Sequence[str]
+) -> Example:
     _check_filled(row, table, ("text", "label"))
     at = row.fields.get("at")
     return admit_example(
@@ -74,6 +83,7 @@ def _example(row: TableRow, table: Table, *, origin: Origin, now: datetime, know
         origin=origin,
         known=known,
         key=row.fields.get("key"),
+        attributes=admit_attributes({name: row.fields.get(name) for name in attributes}, attributes),
     )
 
 

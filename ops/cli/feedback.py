@@ -98,7 +98,8 @@ def _labels(parts: "Parts", model: str, file: Path, skip_refused: bool, reading:
     from perennial.ops.ledger import FeedbackRow
     from perennial.ops.store.feedback import add_labels
 
-    read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading)
+    attributes = parts.workspace.model(model).fairness.attributes
+    read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading, attributes=attributes)
     say_new_labels(parts, model, [row.label for row in read.rows])
     ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
     return _Read(

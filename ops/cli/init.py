@@ -86,7 +86,10 @@ def init(
     reading = file_reading(column, encoding, delimiter, sheet)
     of_task = _task_of(path, chosen, task, data)
     beginning = None if data is None else beginning_of(of_task)
-    rows = None if beginning is None or data is None else beginning.read(Files(data=data, items=items, reading=reading))
+    rows = None
+    if beginning is not None and data is not None:
+        whose = _attributes(path, chosen)
+        rows = beginning.read(Files(data=data, items=items, reading=reading, attributes=whose))
     if dry_run:
         print_json(_planned(path, chosen, of_task, rows, beginning))
         return
@@ -144,6 +147,14 @@ def _task_of(path: Path, model: str, named: str, data: Path | None) -> str:
         )
     usual = "image_classification" if data is not None and data.is_dir() else DEFAULT_TASK
     return configured or task_named(named or usual).name
+
+
+def _attributes(path: Path, model: str) -> tuple[str, ...]:
+    """The columns that say whose a row is, where the settings declare any."""
+    from perennial.ops.settings import load_settings
+
+    settings = load_settings(path).models.get(model) if path.is_file() else None
+    return () if settings is None else settings.fairness.attributes
 
 
 def _only_or_from(path: Path, data: Path | None) -> str:

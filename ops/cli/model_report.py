@@ -21,11 +21,15 @@ def report(
     version: Annotated[int | None, typer.Argument(help="default the one that answers", show_default=False)] = None,
     model: ModelOption = "",
     html: Annotated[Path | None, typer.Option(help="write a page there; it holds texts of requests")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="first ask it about disturbed texts, other names and other wordings")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """How good a version is on rows that it has not learnt, beside the commonest class and word counts (TF-IDF).
 
+    Where settings declare attributes of people, it tells whom the version answers worse; docs/fairness.md.
     Of a ranking: beside the most liked items, with what its lists show and what the log says of other choices.
     """
     from perennial.continual.atomic_file import write_atomically
@@ -39,6 +43,10 @@ def report(
                     f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
                 )
             version = route.champion
+        if probe:
+            from perennial.ops.making.probing import probe_version
+
+            probe_version(parts.ledger, parts.workspace, model, version)
         told = _TOLD.get(parts.settings.task_of(model), _of_labels)(parts, model, version)
     if html is not None:
         write_atomically(html, told.page())
@@ -83,6 +91,7 @@ _TOLD: Mapping[str, Callable[["Parts", str, int], _Told]] = {"ranking": _of_list
 
 
 def _show(report: "ModelReport") -> None:
+    from perennial.ops.views.fairness_lines import fairness_lines, probe_lines
     from perennial.ops.views.model_report_lines import finding_lines, of_no_class
 
     say(report.verdict)
@@ -104,5 +113,6 @@ def _show(report: "ModelReport") -> None:
     if report.unserved:
         missing = [(each.label, each.rows) for each in report.unserved]
         print_table("Classes that it does not answer with", ("class", "rows"), missing)
-    for line in (of_no_class(report.open_set), *finding_lines(report.findings)):
+    about_people = (*fairness_lines(report.fairness), *probe_lines(report.probed))
+    for line in (of_no_class(report.open_set), *finding_lines(report.findings), *about_people):
         say(line)

@@ -44,8 +44,9 @@ def read_label_file(
     *,
     skip_refused: bool = False,
     reading: FileReading = _NOTHING_STATED,
+    attributes: Sequence[str] = (),
 ) -> LabelFile:
-    """The rows of a file with `prediction_id,label` or `text,label`; both may have `at` and `key`.
+    """The rows of a file with `prediction_id,label` or `text,label`; both may have `at`, `key` and `attributes`.
 
     An export of Label Studio or Argilla is read as well; what has no label there is passed over.
 
@@ -55,15 +56,19 @@ def read_label_file(
     """
     if (tasks := read_exchange(path)) is not None:
         return _exchanged(tasks, path, ledger, model, skip_refused=skip_refused)
-    table = read_table(path, _ROLES, reading)
+    table = read_table(path, (*_ROLES, *map(Role, attributes)), reading)
     table.require(("prediction_id", "label"), ("text", "label"))
     known, now = known_labels(ledger, model), datetime.now(UTC)
     if "prediction_id" not in table.named:
         bad: list[dict[str, object]] = []
-        examples = labelled_rows(table, now=now, known=known, refused=bad if skip_refused else None)
+        examples = labelled_rows(
+            table, now=now, known=known, refused=bad if skip_refused else None, attributes=attributes
+        )
         return LabelFile(rows=tuple(examples), refused=tuple(bad), unit=table.unit)
     rows, bad = table.admitted(
-        lambda row: admit_given(_given(row.fields), known=known, now=now, without_zone_is_utc=True)
+        lambda row: admit_given(
+            _given(row.fields, attributes), known=known, now=now, without_zone_is_utc=True, attributes=attributes
+        )
     )
     if not skip_refused:
         refuse_rows(table, bad)
@@ -87,16 +92,19 @@ def _exchanged(tasks: Sequence[Any], path: Path, ledger: Vocabulary, model: str,
     return LabelFile(rows=tuple(rows), refused=tuple(bad), unit="task")
 
 
-def _given(fields: Mapping[str, str]) -> GivenLabel:
+def _given(fields: Mapping[str, str], attributes: Sequence[str]) -> GivenLabel:
     return GivenLabel(
         prediction_id=fields.get("prediction_id", ""),
         label=fields.get("label", ""),
         key=fields.get("key"),
         at=fields.get("at") or None,
+        attributes={name: fields.get(name) for name in attributes},
     )
 
 
-def read_pasted_labels(content: str, ledger: Vocabulary, model: str, columns: Mapping[str, str]) -> LabelFile:
+def read_pasted_labels(
+    content: str, ledger: Vocabulary, model: str, columns: Mapping[str, str], attributes: Sequence[str] = ()
+) -> LabelFile:
     """The rows of a table that was pasted, its columns named by their roles; all of them, or none.
 
     Raises:
@@ -105,4 +113,5 @@ def read_pasted_labels(content: str, ledger: Vocabulary, model: str, columns: Ma
     with TemporaryDirectory(prefix="perennial-pasted-") as folder:
         path = Path(folder) / "pasted.csv"
         path.write_text(content, encoding="utf-8")
-        return read_label_file(path, ledger, model, reading=FileReading(columns=columns, encoding="utf-8"))
+        reading = FileReading(columns=columns, encoding="utf-8")
+        return read_label_file(path, ledger, model, reading=reading, attributes=attributes)

@@ -89,6 +89,7 @@ class BufferStore(TombstoneStore):
         changed = []
         for position, (example, extra) in enumerate(zip(state.rows, extras, strict=True)):
             values = asdict(task.keep(example)) | {"extra": {"value": extra} if state.extras else None}
+            del values["attributes"]  # what is learnt from need not say whose it is
             digest = hashlib.sha256(canonical(values).encode()).hexdigest()
             if stored.get(position) != digest:
                 changed.append(values | {"model": model, "position": position, "digest": digest})

@@ -58,14 +58,20 @@ class ExampleStore(LearntStore, TombstoneStore):
             ended: list[dict[str, Any]] = []
             late: list[dict[str, Any]] = []
             moved: dict[int, datetime] = {}
+            said: dict[int, dict[str, str]] = {}
             for example, digest in zip(allowed, hashes, strict=True):
                 current = added.get(digest) or known.get(digest)
                 split = split_by(example.input) if current is None else current["split"]
                 kept = _joined(task, _kept(task, example, now), current)
+                kept = _with_attributes(kept, current)
                 row = _values(model, kept, digest, split, now)
                 outcome = _outcome(kept, current)
                 counts[outcome] += 1
                 counts["contradictions"] += _contradicts(task, kept, current)
+                if current is not None and _says_more(kept, current):
+                    current["attributes"] = row["attributes"]
+                    if digest not in added:
+                        said[current["id"]] = row["attributes"]
                 if outcome == "confirmed" and current is not None:
                     current["at"] = kept.at
                     if digest not in added:
@@ -80,6 +86,7 @@ class ExampleStore(LearntStore, TombstoneStore):
                     added[digest] = row
             late = self._unknown(connection, model, late)
             self._move(connection, moved)
+            self._say(connection, said)
             self._replace(connection, [row["id"] for row in ended], now, [*added.values(), *late])
             by_target = self._counts_by_target(connection, model)
             counted = Counter(counter_of(row["split"], row["target"], by_target=by_target) for row in added.values())
@@ -182,6 +189,12 @@ class ExampleStore(LearntStore, TombstoneStore):
         for part in chunks([{"moved_id": id_, "moved_at": at} for id_, at in times.items()]):
             connection.execute(statement, list(part))
 
+    def _say(self, connection: Connection, attributes: Mapping[int, Mapping[str, str]]) -> None:
+        """Give rows what was said later of whose they are."""
+        statement = update(_TABLE).where(_TABLE.c.id == bindparam("said_id")).values(attributes=bindparam("said"))
+        for part in chunks([{"said_id": id_, "said": dict(said)} for id_, said in attributes.items()]):
+            connection.execute(statement, list(part))
+
     def _unknown(self, connection: Connection, model: str, late: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave out overruled rows that are stored already, so that a retry does not store them again."""
         table, stored = _TABLE, set()
@@ -226,6 +239,17 @@ def _joined(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> Kep
     return replace(kept, target=task.joined(current["target"], kept.target), at=max(kept.at, current["at"]))
 
 
+def _with_attributes(kept: KeptRow, current: dict[str, Any] | None) -> KeptRow:
+    """The row with what was said before of whose it is, where it says nothing new itself."""
+    known = {} if current is None else current["attributes"] or {}
+    return replace(kept, attributes={**known, **kept.attributes}) if known else kept
+
+
+def _says_more(kept: KeptRow, current: Mapping[str, Any]) -> bool:
+    """Whether a row that repeats a target says more of whose it is."""
+    return kept.target == current["target"] and dict(kept.attributes) != (current["attributes"] or {})
+
+
 def _contradicts(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> bool:
     return current is not None and not task.adds_up and kept.target != current["target"]
 
@@ -242,7 +266,7 @@ def _outcome(kept: KeptRow, current: dict[str, Any] | None) -> str:
 
 def _values(model: str, kept: KeptRow, digest: str, split: Split, now: datetime) -> dict[str, Any]:
     facts = {"model": model, "input_hash": digest, "split": split, "added_at": now, "superseded_at": None}
-    return asdict(kept) | facts
+    return asdict(kept) | {"attributes": dict(kept.attributes) or None} | facts
 
 
 def _stored(task: AnyTask, row: RowMapping) -> StoredExample:

@@ -238,6 +238,7 @@ class FeedbackStore(TallyStore, TombstoneStore):
         if row.label != current["target"]:  # a confirmation is no news to whoever counts labels
             facts["received_at"] = now
         facts["key"] = row.key if row.key is not None else current["key"]
+        facts["attributes"] = {**(current["attributes"] or {}), **row.attributes} or None
         facts["revision"] = current["revision"] + 1
         facts["waits_until"] = _AT_ONCE
         current.update(facts)
@@ -284,6 +285,7 @@ def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:
         "received_at": now,
         "origin": row.origin,
         "key": row.key,
+        "attributes": dict(row.attributes) or None,
         "revision": 1,
         "joined_revision": 0,
         "waits_until": _AT_ONCE,  # in every row: one that is corrected in the same call states it too
@@ -305,7 +307,8 @@ def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime |
 def _pending(row: RowMapping, now: datetime) -> PendingFeedback:
     names = ("id", "prediction_id", "received_at", "origin", "key", "revision")
     at = _given_at(row["at"], row["received_at"], now)
-    return PendingFeedback(**{name: row[name] for name in names}, label=row["target"], at=at)
+    attributes = row["attributes"] or {}
+    return PendingFeedback(**{name: row[name] for name in names}, label=row["target"], at=at, attributes=attributes)
 
 
 def _given_at(at: datetime, received_at: datetime, now: datetime) -> datetime:

@@ -164,6 +164,7 @@ class FeedbackRow:
     at: datetime
     origin: Origin = Origin.FEEDBACK
     key: str | None = None
+    attributes: Mapping[str, Json] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.prediction_id:
@@ -206,6 +207,7 @@ class PendingFeedback:
     origin: Origin
     key: str | None
     revision: int
+    attributes: Mapping[str, Json] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +223,8 @@ def kept_row(row: RowMapping) -> KeptRow:
     """A row of the database; what older releases let in is made readable, not refused."""
     cells = {name: row[name] for name in ("input", "target", "key", "prediction_id")}
     cells = {name: None if value is None else _NOT_STORABLE.sub("\ufffd", value) for name, value in cells.items()}
-    return KeptRow(**cells, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
+    attributes = row.get("attributes") or {}  # of examples alone: a buffer keeps none
+    return KeptRow(**cells, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]), attributes=attributes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0009"
+REVISION = "0010"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -156,6 +156,7 @@ feedback = Table(
     Column("joined_revision", Integer, nullable=False, server_default="0"),
     Column("outcome", String),
     Column("waits_until", UtcTime, nullable=False, server_default="1970-01-01 00:00:00.000000"),
+    Column("attributes", JSON(none_as_null=True)),
     UniqueConstraint("model", "prediction_id"),
     Index("ix_feedback_key", "model", "key"),
     Index("ix_feedback_model", "model", "id"),
@@ -207,6 +208,7 @@ example = Table(
     Column("added_at", UtcTime, nullable=False),
     Column("superseded_at", UtcTime),
     Column("redacted", Boolean, nullable=False, server_default=false()),
+    Column("attributes", JSON(none_as_null=True)),
     Index("ix_example_key", "model", "key"),
     Index("ix_example_prediction", "model", "prediction_id"),
     Index("ix_example_target", "model", "target"),

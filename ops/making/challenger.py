@@ -46,7 +46,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "onnxruntime",
     "openvino",
 )
-_SPEC, _LAST = "judge.json", "train.json"
+_SPEC, _LAST, _DECISION = "judge.json", "train.json", "decision.json"
 _AHEAD = {TRAINING: "perennial.continual.learning.ahead_job", PROVING: "perennial.ops.making.proving_ahead"}
 _WORKED_AHEAD = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 
@@ -111,10 +111,17 @@ class ChallengerMaker(VersionMaker):
         """
         folder = self.folder(version)
         spec = self._judging(version, champion, self.rows.taught_rows(version, champion))
-        path, anticipated = folder / "decision.json", Anticipated.read(folder)
+        anticipated = Anticipated.read(folder)
         if anticipated is not None and anticipated.answers(spec):
-            write_atomically(path, json.dumps(asdict(anticipated.decision)))
+            write_atomically(folder / _DECISION, json.dumps(asdict(anticipated.decision)))
             return anticipated.decision
+        return self._judged(spec)
+
+    def _judged(self, spec: JudgingSpec) -> PromotionDecision:
+        """What a process of its own decides."""
+        version = spec.challenger
+        folder = self.folder(version)
+        path = folder / _DECISION
         write_atomically(folder / _SPEC, json.dumps(asdict(spec)))
         path.unlink(missing_ok=True)
         timeout_s = self._settings.learning.timeout_s
@@ -130,11 +137,28 @@ class ChallengerMaker(VersionMaker):
             ).of(result)
         return PromotionDecision.from_json(json.loads(path.read_text(encoding="utf-8")))
 
+    def judge_smaller(self, version: int, source: VersionRow, *, most_lost_points: float) -> PromotionDecision:
+        """The ordinary judgement of a version beside the one that it was made smaller from, which it need not better.
+
+        Raises:
+            As `judge`.
+        """
+        spec = self._judging(version, source, self.rows.taught_rows(version, source))
+        rules = {
+            "min_gain_points": -most_lost_points,
+            "max_forgetting_points": most_lost_points,
+            "min_fresh_rows": 0,
+        }
+        return self._judged(replace(spec, rules={**spec.rules, **rules}))
+
     def _judging(self, version: int, champion: VersionRow, taught: TrainingRows) -> JudgingSpec:
         """What the gate asks of the challenger now."""
         holdout = self.rows.holdout_rows(champion, [stored.id for stored in taught.fresh])
         task = self._task
         demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
+        limits = [asdict(limit) for limit in self._settings.fairness.as_limits()] if learns_labels(task.name) else []
+        rows = (*holdout.fresh, *holdout.old)
+        attributes = [dict(row.attributes) for row in rows] if limits else []
         return JudgingSpec(
             champion=champion.version,
             challenger=version,
@@ -152,7 +176,18 @@ class ChallengerMaker(VersionMaker):
             taught=self._taught_files(version),
             memory=str(self._workspace.memory(self._model)),
             logged=self._logged(champion.version, taught),
+            attributes=attributes,
+            limits=limits,
+            probes=self._probes(),
         )
+
+    def _probes(self) -> dict[str, Any]:
+        """The limits of the settings on how changed texts change answers."""
+        fairness, lost = self._settings.fairness, self._settings.robustness.most_lost_points
+        by_names, by_wording = fairness.most_changed_by_names, fairness.most_changed_by_wording
+        if not reads_words(self._task.name) or (not lost and by_names is None and by_wording is None):
+            return {}
+        return {"lost_points": dict(lost), "by_names": by_names, "by_wording": by_wording}
 
     def _logged(self, champion: int, taught: TrainingRows) -> list[dict[str, Any]]:
         """The champion's newest live answers, where a task's log tells of other choices too.

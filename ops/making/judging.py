@@ -22,7 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import BundleRejected, PerennialError
+from perennial.continual.fairness.limits import FairnessLimit
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.intervals import surely_below
 from perennial.continual.jobs.memory import resident_mb
@@ -41,6 +43,7 @@ from perennial.exporters.job import Opened
 from perennial.exporters.text_classification.given import head_on_given
 from perennial.exporters.text_classification.part import TOKENIZER_FILE
 from perennial.ops.making.logged_choices import logged_choices
+from perennial.ops.making.probing import ProbeLimits
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.port import Answer, FurtherProof, Outcomes, VersionSide
 from perennial.ops.serving.tasks import serving_side
@@ -84,6 +87,9 @@ class JudgingSpec:
     taught: tuple[str, ...] = ()  # files of the rows that the challenger learnt, of tasks whose rows are labelled texts
     memory: str | None = None  # the file of what is remembered of those who ask
     logged: list[dict[str, Any]] = field(default_factory=list)  # live answers of the champion, see `logged_choices`
+    attributes: list[dict[str, str]] = field(default_factory=list)  # whose the rows are, fresh ones first; or none
+    limits: list[dict[str, Any]] = field(default_factory=list)  # fields of `FairnessLimit`
+    probes: dict[str, Any] = field(default_factory=dict)  # fields of `ProbeLimits`; none where nothing is limited
 
 
 def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEvidence, dict[str, float]]:
@@ -134,11 +140,35 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
             further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
             champion_variety=answers[0].variety(),
             challenger_variety=answers[1].variety(),
+            bounded=(*_bounded(answers, spec), *_probed(rows, champion, challenger, spec)),
         )
     gain, rng = evidence.fresh.difference_points(), np.random.default_rng(spec.seed)
     if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
         evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))
     return evidence, loaded
+
+
+def _bounded(answers: "tuple[_Answers, _Answers]", spec: JudgingSpec) -> tuple[BoundedFigure, ...]:
+    """What settings bound of how far groups of people lie apart."""
+    if not spec.limits or not spec.attributes:
+        return ()
+    labels = [row.target for row in answers[1].rows]
+    before, given = (version.labels() for version in answers)
+    found = []
+    for fields in spec.limits:
+        limit = FairnessLimit(**fields)
+        groups = [whose.get(limit.attribute) for whose in spec.attributes]
+        found.append(limit.measured(groups, labels, given, before))
+    return tuple(figure for figure in found if figure is not None)
+
+
+def _probed(
+    rows: Sequence[AnyRow], champion: BundledVersion, challenger: BundledVersion, spec: JudgingSpec
+) -> tuple[BoundedFigure, ...]:
+    """What settings bound of how changed texts change answers."""
+    if not spec.probes or not rows:
+        return ()
+    return ProbeLimits(**spec.probes).measured(rows, champion, challenger, seed=spec.seed)
 
 
 def _parts(
@@ -269,6 +299,10 @@ class _Answers:
         """The probability of each class for each row; nothing of a version that gives none."""
         answers = [answer for answer in self._replies.answers(part) if isinstance(answer, Classified)]
         return [dict(zip(answer.labels, answer.scores.tolist(), strict=True)) for answer in answers]
+
+    def labels(self) -> list[str]:
+        """The answer to each row, as the task reads it."""
+        return [self.task.read_answer(answer.kept) for answer in self._replies.answers()]
 
     def variety(self) -> int:
         """How many different things its answers show."""

@@ -24,7 +24,7 @@ from perennial.ops.making.judging import JudgingSpec, decide
 __all__ = ["Anticipated", "main"]
 
 _FILE = "anticipated.json"
-_ROWS = ("fresh", "old")  # labels that came since the export began are for the next judgement
+_ROWS = ("fresh", "old", "attributes")  # labels that came since the export began are for the next judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
 from perennial.ops.safety.secrecy import shown_problems
 from perennial.ops.settings.cycle import CycleSettings
 from perennial.ops.settings.drift import DriftWatchSettings
+from perennial.ops.settings.fairness import FairnessSettings
 from perennial.ops.settings.federation import FederationSettings
 from perennial.ops.settings.headlines import EventWatchSettings, FeedSettings
 from perennial.ops.settings.learning import EngineSettings, LearningSettings
 from perennial.ops.settings.reference import meant
+from perennial.ops.settings.robustness import RobustnessSettings
 from perennial.ops.settings.section import Section
 
 __all__ = ["ModelSettings", "RefusedModel", "name_problem", "refused_models"]
@@ -30,6 +32,8 @@ class ModelSettings(Section):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     drift: DriftWatchSettings = Field(default_factory=DriftWatchSettings)
     cycle: CycleSettings = Field(default_factory=CycleSettings)
+    fairness: FairnessSettings = Field(default_factory=FairnessSettings)
+    robustness: RobustnessSettings = Field(default_factory=RobustnessSettings)
     federation: FederationSettings = Field(default_factory=FederationSettings)
     events: EventWatchSettings = Field(default_factory=EventWatchSettings)
     feeds: dict[str, FeedSettings] = Field(default_factory=dict, description="by a name of your own; of task opinion")

@@ -21,8 +21,10 @@ from perennial.continual.quality import (
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
+from perennial.ops.making.probing import ProbedVersion, kept_probes
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.views.fairness import FairnessView, fairness_view
 
 __all__ = ["BaselineView", "ModelReport", "OpenSetView", "model_report"]
 
@@ -56,6 +58,7 @@ class ModelReport:
 
     `answers` is None, and the verdict says why, where the version's answers were not kept. `unserved` are classes of
     the rows that it cannot answer with. `open_set` is None where the version takes every text for one of its classes.
+    `fairness` is None where the settings declare no attribute, `probed` where `--probe` was never asked for.
     """
 
     model: str
@@ -67,6 +70,8 @@ class ModelReport:
     unserved: tuple[SmallClass, ...]
     findings: RowFindings
     open_set: OpenSetView | None = None
+    fairness: FairnessView | None = None
+    probed: ProbedVersion | None = None
 
 
 def model_report(
@@ -117,6 +122,8 @@ def model_report(
         unserved=_unserved(ledger, row),
         findings=findings,
         open_set=_open_set(workspace.bundle(model, version)),
+        fairness=fairness_view(workspace.model(model).fairness, proof, answers),
+        probed=kept_probes(workspace, model, version),
     )
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import DataError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.intervals import Interval
 from perennial.continual.off_policy import LoggedChoices
 
 
@@ -394,3 +396,14 @@ def test_a_log_that_could_not_hold_what_the_challenger_chooses_refuses_nobody() 
     assert decision.figures["logged_support"] < 0.3
     assert decision.figures["logged_gain_high_points"] < 0
     assert decision.accepted
+
+
+def test_a_bounded_figure_surely_beyond_its_limit_refuses_alone() -> None:
+    value = Interval(mean=0.3, low=0.2, high=0.4)
+    gap = BoundedFigure(name="gap", told="the gap", value=value, champion=0.1, limit=0.1, rows=400)
+    given = evidence(rows(200, 0.5, 0.9), rows(300, 0.95, 0.95), bounded=(gap,))
+    accepted, why = decide(given)
+    assert not accepted
+    assert why == gap.reason
+    assert judge(given, GateRules(), np.random.default_rng(0)).figures["gap"] == 0.3
+    assert decide(replace(given, bounded=(replace(gap, limit=0.25),)))[0], "not surely"

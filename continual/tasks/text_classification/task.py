@@ -64,7 +64,7 @@ class TextClassification:
         )
 
     def write_row(self, row: Row[str, str]) -> dict[str, Any]:
-        """The fields of an example."""
+        """The fields of an example, without attributes: what learns or answers is not told whose a row is."""
         return {
             "text": row.input,
             "label": row.target,
@@ -85,6 +85,7 @@ class TextClassification:
             key=row.key,
             prediction_id=row.prediction_id,
             redacted=row.redacted,
+            attributes=dict(getattr(row, "attributes", {})),
         )
 
     def read_kept(self, kept: KeptRow) -> Example:
@@ -97,6 +98,7 @@ class TextClassification:
             key=kept.key,
             prediction_id=kept.prediction_id,
             redacted=kept.redacted,
+            attributes=kept.attributes,
         )
 
     def read_answer(self, kept: str) -> str:

@@ -20,7 +20,14 @@ from perennial.ops.api.models import check_known
 from perennial.ops.api.records import CSV, NDJSON, Record, records_of
 from perennial.ops.api.routes.feedback import Label, Misshapen, admitted, cause_of
 from perennial.ops.ledger import Ledger
-from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
+from perennial.ops.store.feedback import (
+    GivenLabel,
+    add_labels,
+    admit_given,
+    check_takes,
+    declared_attributes,
+    known_labels,
+)
 
 __all__ = ["add_bulk"]
 
@@ -115,7 +122,10 @@ class _Upload:
     def _keep(self, records: list[Record]) -> list[bytes]:
         now, known = datetime.now(UTC), known_labels(self._ledger, self._model)
         given = [_label(record) for record in records]
-        rows, refused = admitted(given, lambda label: admit_given(GivenLabel(**dict(label)), known=known, now=now))
+        declared = declared_attributes(self._ledger, self._model)
+        rows, refused = admitted(
+            given, lambda label: admit_given(GivenLabel(**dict(label)), known=known, now=now, attributes=declared)
+        )
         for name, count in add_labels(self._ledger, self._model, rows).items():
             self._kept[name] = self._kept.get(name, 0) + count
         first, self._rows, self._refused = self._rows, self._rows + len(records), self._refused + len(refused)

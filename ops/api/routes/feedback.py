@@ -24,7 +24,14 @@ from perennial.ops.api.auth import NeedsSomewhere
 from perennial.ops.api.models import known_or_only
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.safety.roles import Caller, Role
-from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
+from perennial.ops.store.feedback import (
+    GivenLabel,
+    add_labels,
+    admit_given,
+    check_takes,
+    declared_attributes,
+    known_labels,
+)
 
 __all__ = [
     "Feedback",
@@ -49,6 +56,9 @@ def optional(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", **schema}, {"type": "null"}]})
 
 
+_ATTRIBUTES = {"type": "object", "additionalProperties": {"type": "string", "maxLength": 60}}
+
+
 class Label(BaseModel):
     """One label: for an answered prediction, or with its own text. The rule of the entrance checks its values."""
 
@@ -59,6 +69,9 @@ class Label(BaseModel):
     text: Annotated[Any, optional(minLength=1, maxLength=100_000)] = None
     key: Annotated[Any, optional(maxLength=256)] = None
     at: Annotated[Any, optional(format="date-time")] = None
+    attributes: Annotated[Any, WithJsonSchema({"anyOf": [_ATTRIBUTES, {"type": "null"}]})] = Field(
+        None, description="whose it is, by names that fairness.attributes declares"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +160,8 @@ def _admitted(
     ledger: Ledger, model: str, body: Feedback
 ) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
     now, known = datetime.now(UTC), known_labels(ledger, model)
-    return admitted(body.labels, lambda label: admit_given(GivenLabel(**dict(label)), known=known, now=now))
+    declared = declared_attributes(ledger, model)
+    return admitted(
+        body.labels,
+        lambda label: admit_given(GivenLabel(**dict(label)), known=known, now=now, attributes=declared),
+    )

@@ -24,7 +24,7 @@ def read(files: Files) -> "list[Example]":
 
     if files.items is not None:
         raise ConfigurationError(f"--items {files.items} is a catalogue, which goes with --task ranking; leave it out")
-    return read_labelled_file(files.data, reading=files.reading)
+    return read_labelled_file(files.data, reading=files.reading, attributes=files.attributes)
 
 
 def plan(examples: "Sequence[Example]", learning: "LearningSettings") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What `init` asks of a task, found by the task's name."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -27,13 +27,15 @@ BEGINNINGS: Mapping[str, str] = {
 class Files:
     """What the user gives a first version to learn from: rows, the catalogue of a ranking, and how both are read.
 
-    `others` are further files of a recipe, by the names of their roles.
+    `others` are further files of a recipe, by the names of their roles; `attributes` are columns that say whose rows
+    are.
     """
 
     data: Path
     items: Path | None
     reading: "FileReading"
     others: Mapping[str, Path] = field(default_factory=dict)
+    attributes: Sequence[str] = ()
 
 
 class Beginning(Protocol):

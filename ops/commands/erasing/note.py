@@ -65,7 +65,7 @@ class ErasureNote:
     def write(self) -> None:
         """Keep it, for its owner alone."""
         fields = {
-            "rows": [asdict(self.task.keep(row)) | {"at": row.at.isoformat()} for row in self.rows],
+            "rows": [asdict(self.task.keep(row)) | {"at": row.at.isoformat(), "attributes": {}} for row in self.rows],
             "versions": list(self.versions),
             "prediction_ids": sorted(self.prediction_ids),
             "texts": sorted(self.texts),

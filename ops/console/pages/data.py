@@ -49,6 +49,7 @@ def add_data(desk: Desk) -> None:
         named = {
             role: column for role in ("text", "label", "prediction_id") if (column := visit.form.get(role, "").strip())
         }
-        read = read_pasted_labels(visit.form.get("rows", ""), desk.ledger, model, named)
+        attributes = desk.workspace.model(model).fairness.attributes
+        read = read_pasted_labels(visit.form.get("rows", ""), desk.ledger, model, named, attributes)
         keep_labels(desk.ledger, model, read.rows)
         return Done(to=to(f"/console/models/{model}/data", {"taken": len(read.rows)}), told="taken")

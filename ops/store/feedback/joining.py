@@ -77,6 +77,7 @@ class LabelJoiner:
             prediction_id=pending.prediction_id,
             redacted=bool(logged["redacted"]),
             most_bytes=_LOGGED_BYTES,
+            attributes=pending.attributes,
         )
         return replace(example, key=pending.key or logged["key"])  # as kept: an erasure looks for that spelling too
 

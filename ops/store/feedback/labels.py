@@ -8,6 +8,7 @@ from typing import Protocol
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.preparation import (
     KnownLabels,
+    admit_attributes,
     admit_example,
     admit_key,
     admit_prediction_id,
@@ -20,7 +21,16 @@ from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Transactions, Vocabulary
 from perennial.ops.store.feedback.ways import check_takes
 
-__all__ = ["COUNTED", "GivenLabel", "add_labelled", "add_labels", "admit_given", "as_feedback", "known_labels"]
+__all__ = [
+    "COUNTED",
+    "GivenLabel",
+    "add_labelled",
+    "add_labels",
+    "admit_given",
+    "as_feedback",
+    "declared_attributes",
+    "known_labels",
+]
 
 COUNTED = ("new", "corrected", "confirmed", "unchanged", "stale", "erased")
 _AS_FEEDBACK = {"added": "new", "relabelled": "corrected"}
@@ -35,6 +45,7 @@ class GivenLabel:
     text: object = None
     key: object = None
     at: object = None
+    attributes: object = None  # whose it is, by names that the settings declare
 
 
 class LabelLedger(ExampleSink, PendingLabels, Transactions, Protocol):
@@ -56,8 +67,11 @@ def admit_given(
     now: datetime,
     origin: Origin = Origin.FEEDBACK,
     without_zone_is_utc: bool = False,
+    attributes: Sequence[str] = (),
 ) -> FeedbackRow | Example:
     """What the ledger keeps of a label: a feedback row where it belongs to a prediction, else an example.
+
+    `attributes` are those that the model's settings declare.
 
     Raises:
         DataError: a field breaks its rule, or there is not exactly one of prediction id and text.
@@ -65,10 +79,20 @@ def admit_given(
     if (given.prediction_id is None) == (given.text is None):
         raise DataError("one of prediction_id and text is needed, and not both; send the one that the label is for")
     at = admit_time(given.at, now=now, without_zone_is_utc=without_zone_is_utc)
+    whose = admit_attributes(given.attributes, attributes)
     if given.prediction_id is None:
-        return admit_example(text=given.text, label=given.label, at=at, origin=origin, known=known, key=given.key)
+        return admit_example(
+            text=given.text, label=given.label, at=at, origin=origin, known=known, key=given.key, attributes=whose
+        )
     prediction_id, key = admit_prediction_id(given.prediction_id), admit_key(given.key)
-    return FeedbackRow(prediction_id=prediction_id, label=known.admit(given.label), at=at, key=key, origin=origin)
+    label = known.admit(given.label)
+    return FeedbackRow(prediction_id=prediction_id, label=label, at=at, key=key, origin=origin, attributes=whose)
+
+
+def declared_attributes(ledger: ExampleSink, model: str) -> tuple[str, ...]:
+    """The attributes of people that a model's settings declare, as the ledger knows the settings."""
+    settings = next((row.settings for row in ledger.models() if row.name == model), {})
+    return tuple(settings.get("fairness", {}).get("attributes", ()))
 
 
 def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Example]) -> dict[str, int]:

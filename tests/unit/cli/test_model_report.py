@@ -1,6 +1,7 @@
 """`model report`: figures from what was kept of the proof, and no text that its row did not outlive."""
 
 import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import NotFound
+from perennial.continual.fairness.probes import probe_names
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.records import Example, Route, Split
+from perennial.continual.robustness import changed_answers
 from perennial.ops.cli.main import app
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
+from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
 from tests.unit.learning.cards import text_card
@@ -131,3 +135,52 @@ def _html(config: Path, tmp_path: Path) -> str:
     page = tmp_path / "page.html"
     _report(config, "1", "--html", str(page))
     return page.read_text(encoding="utf-8")
+
+
+def _say_whose(config: Path, *, limit: str = "") -> None:
+    """Rows of the north were answered rightly, those of the south wrongly."""
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        f'{text}[models.intent.fairness]\nattributes = ["region", "age"]\nleast_rows = 2\n{limit}', encoding="utf-8"
+    )
+    with Ledger.open(load_settings(config).ledger_address) as ledger:
+        held = [stored.example for stored in ledger.examples("intent", split=Split.HOLDOUT)]
+        said = [replace(row, attributes={"region": "north" if row.label == "b" else "south"}) for row in held[1:]]
+        ledger.add_examples("intent", said, lambda _: Split.HOLDOUT)
+
+
+def test_groups_of_a_declared_attribute_are_told_apart(config: Path, tmp_path: Path) -> None:
+    assert json.loads(_report(config, "1", "--json").stdout)["fairness"] is None
+    assert "Whom it answers worse" not in _html(config, tmp_path)
+    _say_whose(config, limit='limits = [{attribute = "region", figure = "accuracy_difference", bound = 0.05}]\n')
+    fairness = json.loads(_report(config, "1", "--json").stdout)["fairness"]
+    (region,) = fairness["attributes"]
+    assert (region["rows"], region["unknown"], fairness["without_rows"]) == (9, 1, ["age"])
+    groups = {each["group"]: (each["rows"], each["accuracy"]["mean"]) for each in region["groups"]}
+    assert groups == {"north": (7, 1.0), "south": (2, 0.0)}
+    said = _report(config, "1").stderr
+    assert "region: 9 held-out rows say it; 1 rows do not" in said.replace("\n", " ")
+    page = _html(config, tmp_path)
+    for told in ("Whom it answers worse", "By region", "age: no held-out row says it", "What was not measured"):
+        assert told in page
+    assert "surely beyond the limit" in page
+    assert "<script" not in page
+
+
+def test_what_was_probed_is_in_every_later_report(config: Path, tmp_path: Path) -> None:
+    workspace = Workspace(load_settings(config))
+    (path := workspace.reports("intent") / "probes-1.json").write_text("{}", encoding="utf-8")
+    assert json.loads(_report(config, "1", "--json").stdout)["probed"] is None, "of another release"
+    texts, labels = ["My colour"] * 30, ["a"] * 30
+    probed = ProbedVersion(
+        at=AT.isoformat(),
+        rows=30,
+        changes=changed_answers(texts, labels, lambda some: ["a" if t[0] == "M" else "b" for t in some], seed=0),
+        groups=probe_names(texts, labels, lambda some: ["a"] * len(some), seed=0),
+    )
+    path.write_text(json.dumps(asdict(probed)), encoding="utf-8")
+    page = _html(config, tmp_path)
+    assert "When texts are disturbed" in page
+    assert "Black American (beside white American)" in page
+    told = _report(config, "1").stderr.replace("\n", " ")
+    assert "lower case (no capitals): accuracy 1.000 before and 0.000 after on 30 rows" in told

@@ -239,3 +239,19 @@ class _Timed:
 def test_a_busy_machine_makes_no_version_slow(takes: Callable[[int, int], float], is_slow: bool) -> None:
     old, new = time_alone(_Timed(lambda *_: 0.002), _Timed(takes), range(6), limit=3.0)
     assert (new > 3.0 * old) == is_slow
+
+
+def test_limits_on_gaps_between_groups_and_on_disturbed_texts_are_held(
+    bundles: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whose = [{"region": "south" if n % 3 == 0 else "north"} for n in range(90)]  # fresh ones, then old ones
+    told = {"attributes": whose, "limits": [{"attribute": "region", "figure": "accuracy_difference", "bound": 0.1}]}
+    decision = decided(tmp_path, monkeypatch, bundles["good"], bundles["same"], **told)
+    assert decision["accepted"]
+    assert decision["figures"]["region_accuracy_difference"] == 0.0
+    probes = {"lost_points": {"upper case": 1.0}, "by_names": 0.0, "by_wording": 0.0}
+    decision = decided(tmp_path, monkeypatch, bundles["good"], bundles["same"], **told, probes=probes)
+    assert decision["figures"].keys() >= {"lost_by_upper_case", "changed_by_names_Black_American"}
+    beyond = [reason for reason in decision["reasons"] if reason.startswith("beyond a limit: ")]
+    assert beyond == decision["reasons"] != []
+    assert "the accuracy lost by upper case is 0.667" in beyond[0], "this champion is no nearer to the limit"

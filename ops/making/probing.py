@@ -1,0 +1,150 @@
+"""A version asked about changed texts: how robust its answers are, and whether they turn with who seems to write.
+
+Only figures are kept; an erasure has nothing to look for in them.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.atomic_file import write_atomically
+from perennial.continual.bounds import BoundedFigure
+from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.fairness.probes import ProbedGroup, probe_dialects, probe_names
+from perennial.continual.intervals import Interval
+from perennial.continual.records import Split
+from perennial.continual.robustness import CHANGES, ChangedAnswers, changed_answers
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks import reads_words
+from perennial.ops.ledger import Ledger
+from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["ProbeLimits", "ProbedVersion", "answers_of", "kept_probes", "probe_version"]
+
+Answers = Callable[[Sequence[str]], Sequence[str]]
+
+_ROWS = 400  # that are asked about, each some twenty times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedVersion:
+    """What was asked of a version, when, and what came of it."""
+
+    at: str
+    rows: int  # held-out rows that were drawn
+    changes: tuple[ChangedAnswers, ...]
+    groups: tuple[ProbedGroup, ...]
+
+
+def probe_version(
+    ledger: Ledger, workspace: Workspace, model: str, version: int, *, most_rows: int = _ROWS
+) -> ProbedVersion:
+    """Ask a version's own engine about changed held-out rows, as it was before it learnt them, and keep the figures.
+
+    Raises:
+        ConfigurationError: its task is not of labelled texts.
+        NotFound: its bundle is not on disk.
+        DataError: there are no held-out rows.
+    """
+    if not reads_words(workspace.model(model).task):
+        raise ConfigurationError(f"{model} is of task {workspace.model(model).task}; only labelled texts are probed")
+    bundle = workspace.bundle(model, version)
+    if not bundle.is_dir():
+        raise NotFound(f"{model} has no bundle of version {version} on disk; `perennial model list` tells the versions")
+    rows = [stored.example for stored in ledger.examples(model, split=Split.HOLDOUT)]
+    if not rows:
+        raise DataError(f"model {model} has no held-out rows to ask about; import labelled rows first")
+    seed = workspace.settings.seed
+    drawn = np.random.default_rng(seed).permutation(len(rows))[:most_rows]
+    chosen = [rows[place] for place in sorted(drawn.tolist())]
+    texts, labels = [row.text for row in chosen], [row.label for row in chosen]
+    threads = workspace.model(model).learning.threads
+    answers = answers_of(BundledVersion.load(bundle, threads=threads, cache_dir=workspace.cache, proved=True))
+    probed = ProbedVersion(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=len(chosen),
+        changes=changed_answers(texts, labels, answers, seed=seed),
+        groups=(*probe_names(texts, labels, answers, seed=seed), *probe_dialects(texts, labels, answers)),
+    )
+    write_atomically(_path(workspace, model, version), json.dumps(asdict(probed), ensure_ascii=False))
+    return probed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLimits:
+    """What a challenger's answers to changed texts may not exceed; nothing is asked where nothing is limited."""
+
+    lost_points: dict[str, float] = field(default_factory=dict)  # by the name of a change
+    by_names: float | None = None
+    by_wording: float | None = None
+
+    def measured(
+        self, rows: Sequence[AnyRow], champion: BundledVersion, challenger: BundledVersion, *, seed: int
+    ) -> tuple[BoundedFigure, ...]:
+        """Both versions asked about the same rows, each change of them likewise."""
+        drawn = np.random.default_rng(seed).permutation(len(rows))[:_ROWS]
+        chosen = [rows[place] for place in sorted(drawn.tolist())]
+        texts, labels = [row.input for row in chosen], [row.target for row in chosen]
+        asked = [self._asked(texts, labels, answers_of(version), seed) for version in (champion, challenger)]
+        before = {name: value.mean for name, _, value, *_ in asked[0]}
+        return tuple(
+            BoundedFigure(name=name, told=told, value=value, champion=before.get(name), limit=limit, rows=count)
+            for name, told, value, limit, count in asked[1]
+        )
+
+    def _asked(
+        self, texts: Sequence[str], labels: Sequence[str], answers: Answers, seed: int
+    ) -> list[tuple[str, str, Interval, float, int]]:
+        """Of one version: name, what is told, the figure, its limit and the rows of each limit."""
+        found = []
+        changes = [CHANGES[name] for name in self.lost_points]
+        for each in changed_answers(texts, labels, answers, seed=seed, changes=changes) if changes else ():
+            told, limit = f"the accuracy lost by {each.change}", self.lost_points[each.change] / 100.0
+            found.append((f"lost_by_{each.change.replace(' ', '_')}", told, each.lost, limit, each.rows))
+        groups: tuple[ProbedGroup, ...] = ()
+        if self.by_names is not None:
+            groups += probe_names(texts, labels, answers, seed=seed)
+        if self.by_wording is not None:
+            groups += probe_dialects(texts, labels, answers)
+        for group in groups:
+            names = group.probe == "names"
+            told = f"the share of answers that {group.probe} of {group.group} change"
+            value, limit = group.beyond if names else group.changed, self.by_names if names else self.by_wording
+            if value is not None and limit is not None:
+                found.append(
+                    (f"changed_by_{group.probe}_{group.group}".replace(" ", "_"), told, value, limit, group.rows)
+                )
+        return found
+
+
+def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion | None:
+    """What was asked of a version before; None where nothing was, or another release wrote it otherwise."""
+    try:
+        kept = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
+        return ProbedVersion(
+            at=str(kept["at"]),
+            rows=int(kept["rows"]),
+            changes=tuple(ChangedAnswers(**_with_intervals(each)) for each in kept["changes"]),
+            groups=tuple(ProbedGroup(**_with_intervals(each)) for each in kept["groups"]),
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def answers_of(version: BundledVersion) -> Answers:
+    """A version as a function from texts to labels."""
+    return lambda texts: [answer.kept for answer in version.answers(list(texts))]
+
+
+def _with_intervals(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: Interval(**value) if isinstance(value, dict) else value for name, value in fields.items()}
+
+
+def _path(workspace: Workspace, model: str, version: int) -> Path:
+    return workspace.reports(model) / f"probes-{version}.json"
