@@ -14,7 +14,7 @@ from perennial.continual.learning.encoder_folder import read_facts
 from perennial.continual.learning.encoder_model import load_encoder
 from perennial.continual.learning.pooling import pool
 
-__all__ = ["SCALE", "Tuned", "make_network"]
+__all__ = ["SCALE", "Tuned", "make_network", "transformer_layers"]
 
 SCALE = 16.0  # logits = SCALE * embedding . weight + bias: unit embeddings need a steep head
 
@@ -74,7 +74,7 @@ def _freeze(encoder: Any, layers: int) -> None:
     """Keeps the token and position tables and the lowest layers as they are."""
     if not layers:
         return
-    stack = _layers(encoder)
+    stack = transformer_layers(encoder)
     if layers > len(stack):
         raise ConfigurationError(f"{layers} layers to freeze, but the encoder has {len(stack)}; freeze fewer")
     behind = {id(weight) for layer in stack[layers:] for weight in layer.parameters()}
@@ -86,8 +86,12 @@ def _freeze(encoder: Any, layers: int) -> None:
                 weight.requires_grad_(requires_grad=False)
 
 
-def _layers(encoder: Any) -> Sequence[Any]:
-    """The transformer's layers, lowest first: the list that is as long as the configuration says."""
+def transformer_layers(encoder: Any) -> Sequence[Any]:
+    """The transformer's layers, lowest first: the list that is as long as the configuration says.
+
+    Raises:
+        ConfigurationError: there is no such list.
+    """
     import torch
 
     count = getattr(encoder.config, "num_hidden_layers", None)
@@ -95,7 +99,8 @@ def _layers(encoder: Any) -> Sequence[Any]:
         if isinstance(part, torch.nn.ModuleList) and len(part) == count:
             return list(part)
     raise ConfigurationError(
-        f"{encoder.config.model_type} has no list of {count} layers, so none can be frozen; use frozen_layers = 0"
+        f"{encoder.config.model_type} has no list of {count} layers: none can be left out, nor frozen; use "
+        "frozen_layers = 0"
     )
 
 

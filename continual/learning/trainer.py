@@ -13,9 +13,11 @@ from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.learning.augmentation import augment
 from perennial.continual.learning.context import Context
+from perennial.continual.learning.disturbance import Disturbed
 from perennial.continual.learning.encoder import padded_tensors
 from perennial.continual.learning.strategies.port import Batch, Strategy
 from perennial.continual.processor import processor_facts
+from perennial.continual.robustness.changes import with_typos
 
 __all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
 
@@ -62,6 +64,9 @@ class Schedule:
     patience: int = 2  # epochs without a better held-out loss before stopping
     checkpoint_steps: int = 25
     augment: float = 0.0  # share of words left out; 0: no augmentation
+    typos: float = 0.0  # share of the texts that get slips of the keyboard, drawn anew each time
+    adversary: float = 0.0  # length of a step of the token table against the model, by its gradient; 0: none
+    embedding_noise: float = 0.0  # as in NEFTune, by whose paper 5 is usual; 0: none
     seed: int = 0
 
     def steps(self, rows: int) -> int:
@@ -113,6 +118,7 @@ class Trainer:
         ]
         self._optimiser = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=schedule.weight_decay)
         self._best: dict[str, Any] = {"loss": float("inf"), "epoch": -1, "state": {}}
+        self._disturbed = Disturbed(network, adversary=schedule.adversary, noise=schedule.embedding_noise)
 
     def run(self, fresh: Corpus, replay: Corpus, held_out: Corpus, context: Context) -> dict[str, float]:
         """Trains, leaves the best epoch's weights in the network and returns the figures.
@@ -154,14 +160,24 @@ class Trainer:
         self.network.train()
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * self.schedule.factor(step, total)
+        self._optimiser.zero_grad()
+        with self._disturbed.noise():
+            self._backward(step, fresh, replay)
+        with self._disturbed.against() as disturbed:
+            if disturbed:
+                self._backward(step, fresh, replay)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+
+    def _backward(self, step: int, fresh: Batch, replay: Batch | None) -> None:
+        """Add the loss's gradients to those that are there."""
+        import torch
+
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16()):
             loss = self.strategy.loss(self.network, fresh, replay, self._weights)
         if not torch.isfinite(loss):
             raise TrainingFailed(f"the loss is {float(loss)} at step {step}; lower the learning rate and run it again")
-        self._optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimiser.step()
 
     def _judge(self, epoch: int, held_out: Corpus) -> None:
         """Keeps the weights if the held-out loss is the smallest so far."""
@@ -203,6 +219,9 @@ class Trainer:
         if step is not None and self.schedule.augment > 0:
             rng = np.random.default_rng([self.schedule.seed, 3, step])
             texts = [augment(text, rng, share=self.schedule.augment) for text in texts]
+        if step is not None and self.schedule.typos > 0:
+            rng = np.random.default_rng([self.schedule.seed, 4, step])
+            texts = [with_typos(text, rng) if rng.random() < self.schedule.typos else text for text in texts]
         ids, mask = padded_tensors([tokens.ids for tokens in self._tokenizer.encode_batch(texts)])
         truth, teacher = torch.from_numpy(corpus.truth[places]), torch.from_numpy(corpus.teacher[places])
         return Batch(ids=ids, mask=mask, truth=truth, teacher=teacher)

@@ -33,18 +33,29 @@ def export(
     version: Annotated[int, typer.Argument(min=1, help="the version whose model is compiled anew")],
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or aotinductor")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, tf32, bf16, fp16, fp8 or int8")] = "auto",
+    compress: Annotated[
+        bool, typer.Option("--compress", help="make it smaller first: fewer words, layers and neurons, then INT8")
+    ] = False,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=100, help="points of held-out accuracy that a smaller one may lose")
+    ] = 0.5,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Compile a version into another engine or precision, prove it, and publish it as a new version.
 
+    With --compress it is taught to smaller models in steps. A table tells size, speed and accuracy of each, and the
+    fastest that keeps --max-loss and passes the gate is published.
     The parity gate compares it with the FP32 torch model on held-out rows. A refusal ends with exit code 4 and
     publishes nothing. The new version is not loaded; promote it when you want it to answer.
     """
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.engines import export_version, plan_export
 
+    if compress:
+        _compress(version, engine, precision, max_loss, model, config, dry_run=dry_run)
+        return
     with model_session(config, model) as (parts, model):
         plan = plan_export(parts, model, version, engine, precision)
         facts = {
@@ -62,6 +73,31 @@ def export(
         bundle = parts.workspace.bundle(model, published or 0)
     say(f"version {published} is published and not loaded; next: perennial model promote {published} --model {model}")
     print_json({**facts, "version": published, "bundle": str(bundle)})
+
+
+def _compress(
+    version: int, engine: str, precision: str, max_loss: float, model: str, config: Path | None, *, dry_run: bool
+) -> None:
+    """Print the table on stderr, the whole of it as JSON."""
+    from perennial.continual.errors import Refused
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.compression import compress_version, plan_compression
+
+    with model_session(config, model) as (parts, model):
+        plan = plan_compression(parts, model, version, engine, precision, most_lost_points=max_loss)
+        if dry_run:
+            print_json(plan)
+            return
+        with stages(f"version {version} made smaller") as on_progress:
+            made = compress_version(parts, plan, actor=actor(), on_progress=on_progress)
+    for point in made.points:
+        lost = "" if point.lost_points is None else f", {point.lost_points.mean:+.2f} points lost"
+        faster = "" if point.times_faster is None else f", {point.times_faster:g} times as fast"
+        say(f"{point.step}: {point.engine}, {point.megabytes:g} MB{faster}{lost}; {point.verdict}")
+    print_json(made)
+    if made.version is None:
+        raise Refused(f"no smaller model of version {version} is faster and loses at most {max_loss:g} points")
+    say(f"version {made.version} is published and not loaded; next: perennial model promote {made.version}")
 
 
 @_app.command("list")

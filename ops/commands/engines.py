@@ -30,6 +30,7 @@ __all__ = [
     "export_order",
     "export_version",
     "held_out",
+    "note_export",
     "plan_export",
     "publish_export",
 ]
@@ -47,6 +48,7 @@ class EngineExport:
     precision: Precision
     rows: int  # held-out texts that the parity gate compares
     made: int | None = None
+    what: str = ""  # was done to the model before, in two words; nothing where it is only compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +157,7 @@ def publish_export(
     """
     model = plan.model
     try:
-        _note_export(parts, plan, number, manifest, actor=actor)
+        note_export(parts, plan, number, manifest, actor=actor)
     except Refused:
         maker.discard(number)
         raise
@@ -164,7 +166,12 @@ def publish_export(
     return replace(plan, made=number)
 
 
-def _note_export(parts: Parts, plan: EngineExport, number: int, manifest: Manifest, *, actor: str) -> None:
+def note_export(parts: Parts, plan: EngineExport, number: int, manifest: Manifest, *, actor: str) -> None:
+    """Have the ledger know the bundle that an export left; a repetition changes nothing.
+
+    Raises:
+        Refused: an erasure has begun or has been meanwhile, whose rows may be in it.
+    """
     model = plan.model
     _check_not_erased(parts, plan)
     source = parts.ledger.version(model, plan.source)
@@ -174,7 +181,7 @@ def _note_export(parts: Parts, plan: EngineExport, number: int, manifest: Manife
             version=number,
             state=VersionState.EXPORTED,
             parent=plan.source,
-            learner=source.learner,
+            learner=manifest.lineage.learner or source.learner,
             card={**source.card, "encoder_fingerprint": manifest.encoder_fingerprint},
             metrics={**source.metrics, **engine_metrics(manifest)},
             lineage={**source.lineage, "reason": _reason(plan)},
@@ -209,7 +216,8 @@ def export_errors(maker: VersionMaker, number: int, plan: EngineExport) -> JobEr
 
 
 def _reason(plan: EngineExport) -> str:
-    return f"version {plan.source} as {plan.engine.value} {plan.precision.value}"
+    done = f" {plan.what}" if plan.what else ""
+    return f"version {plan.source}{done} as {plan.engine.value} {plan.precision.value}"
 
 
 def _facts(version: int, manifest: Manifest) -> EngineFacts:

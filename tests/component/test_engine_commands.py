@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
+from perennial.continual.learning.compression import Step
 from perennial.continual.records import Route
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.timing import processor_name
@@ -19,6 +20,7 @@ from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
 from perennial.ops.cli.main import app
+from perennial.ops.commands import compression
 from perennial.ops.commands.engine_choice import taken_meanwhile
 from perennial.ops.commands.engines import plan_export, publish_export
 from perennial.ops.ledger import VersionRow
@@ -352,3 +354,40 @@ def test_a_model_without_held_out_rows_has_no_choice_and_no_error(tmp_path: Path
         assert EngineUpkeep(parts, "intent", threading.Event(), idle=lambda: 1.0).look() == ""
     finally:
         parts.close()
+
+
+def test_a_version_is_made_smaller_by_a_table_of_steps_and_passes_the_gate(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "usual_steps", lambda *_: (Step(name="1 layer", layers=1),))
+    before = workspace.versions()
+    wanted = ("export", "1", "--compress", "--engine", "onnxruntime", "--precision", "fp32", "--max-loss", "100")
+    plan = workspace.answer(*wanted, "--dry-run")
+    assert (plan["source"], plan["engine"], plan["steps"][0]["layers"]) == (1, "onnxruntime", 1)
+    assert workspace.versions() == before
+    made = workspace.answer(*wanted)
+    assert [point["step"] for point in made["points"]] == ["as it is", "quantised alone", "1 layer"]
+    as_it_is, _, smaller = made["points"]
+    assert smaller["megabytes"] < as_it_is["megabytes"]
+    assert smaller["lost_points"]["mean"] == pytest.approx(100 * (as_it_is["accuracy"] - smaller["accuracy"]))
+    assert made["chosen"] in {"quantised alone", "1 layer"}
+    assert workspace.versions() == [*before, made["version"]], "the others are gone"
+    parts = open_parts(workspace.config)
+    try:
+        row = parts.ledger.version("intent", made["version"])
+        assert (row.state.value, row.parent) == ("published", 1)
+        assert row.lineage["reason"] == f"version 1 ({made['chosen']}) as onnxruntime fp32"
+        assert not list(parts.workspace.runs("intent").glob("*/compressed"))
+    finally:
+        parts.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"), [(("99",), "has no bundle of version 99"), (("1", "--engine", "nothing"), "'nothing'")]
+)
+def test_what_cannot_be_made_smaller_is_refused_before_anything_is_done(
+    workspace: Workspace, wanted: tuple[str, ...], why: str
+) -> None:
+    code, _, said = workspace.run("export", *wanted, "--compress")
+    assert code != 0
+    assert why in said

@@ -29,6 +29,9 @@ Write = Callable[..., Path]
 QUICK = {"epochs": 2, "batch": 16, "learning_rate": 1e-3, "head_settings": {"features": 100, "gamma": 0.5}}
 
 
+DISTURBED = {"typos": 0.5, "adversary": 0.5, "embedding_noise": 5.0}
+
+
 class StopAfter(Context):
     """A context that is told to stop when the training has made some steps."""
 
@@ -67,14 +70,14 @@ def test_tuned_model_answers_from_its_own_folder(make_spec: Write) -> None:
     assert not (out / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("steps", [1, 7, 12])
-def test_stopped_training_ends_in_the_same_weights(make_spec: Write, steps: int) -> None:
+@pytest.mark.parametrize(("steps", "more"), [(1, {}), (7, DISTURBED), (12, {})])
+def test_stopped_training_ends_in_the_same_weights(make_spec: Write, steps: int, more: dict[str, float]) -> None:
     fields = {
         "learner": "finetune",
         "examples": make_rows("card loan trip", 30, 1),
         "replay": make_rows("fees", 12, 3),
         "holdout": make_rows("card loan trip", 10, 9),
-        "params": QUICK | {"checkpoint_steps": 5, "augment": 0.1},
+        "params": QUICK | {"checkpoint_steps": 5, "augment": 0.1} | more,
     }
     whole = tune(make_spec("whole", **fields))
     path = make_spec("stopped", **fields)

@@ -1,0 +1,5 @@
+"""Smaller encoders that answer like a larger one: fewer layers, narrower ones, fewer words; one file each."""
+
+from perennial.continual.learning.compression.steps import CompressionSpec, Step, StepMade, compress, usual_steps
+
+__all__ = ["CompressionSpec", "Step", "StepMade", "compress", "usual_steps"]

@@ -1,0 +1,123 @@
+"""Smaller models: what is cut, what stays the same to the bit, and that students learn from their teacher."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.card import read_card
+from perennial.continual.learning.compression import CompressionSpec, Step, compress
+from perennial.continual.learning.compression.shrink import layers_kept, shrink
+from perennial.continual.learning.compression.vocabulary import cut_vocabulary
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import Encoder
+from perennial.continual.learning.encoder_folder import read_facts
+from perennial.continual.learning.finetune import train_slow
+from perennial.continual.learning.spec import JobSpec
+from tests.unit.learning.conftest import make_rows
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["my card was lost", "the loan interest"]
+
+
+def embedded(folder: Path, texts: list[str]) -> np.ndarray:
+    return Encoder.load(str(folder), max_length=24).embed(texts)
+
+
+def test_a_cut_vocabulary_answers_its_texts_as_before_to_the_bit(tiny_encoder: Path, tmp_path: Path) -> None:
+    before = read_facts(tiny_encoder).ids
+    kept = cut_vocabulary(tiny_encoder, tmp_path / "cut", TEXTS, max_length=24, margin=0)
+    tokens = json.loads((tmp_path / "cut" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert kept == read_facts(tmp_path / "cut").ids == len(tokens) < before
+    assert set(" ".join(TEXTS).split()) <= tokens.keys()
+    np.testing.assert_array_equal(embedded(tmp_path / "cut", TEXTS), embedded(tiny_encoder, TEXTS))
+    assert np.isfinite(embedded(tmp_path / "cut", ["flight and hotel"])).all(), "words that are gone are unknown ones"
+    whole = cut_vocabulary(tiny_encoder, tmp_path / "whole", TEXTS, max_length=24)
+    assert whole == before, "the margin keeps the commonest words"
+
+
+def test_merged_pairs_are_no_list_to_be_cut(tiny_encoder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "bpe"
+    shutil.copytree(tiny_encoder, folder)
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE({"a": 0, "b": 1}, [])).save(str(folder / "tokenizer.json"))
+    with pytest.raises(ConfigurationError, match="is a BPE"):
+        cut_vocabulary(folder, tmp_path / "cut", ["a"], max_length=24)
+
+
+def test_layers_and_neurons_that_stay_are_the_encoders_own(tiny_encoder: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    shrink(tiny_encoder, tmp_path / "small", layers=1, width=16)
+    config = json.loads((tmp_path / "small" / "config.json").read_text(encoding="utf-8"))
+    assert (config["num_hidden_layers"], config["intermediate_size"]) == (1, 16)
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_encoder, tmp_path / "small"))
+    last, name = "encoder.layer.1.intermediate.dense.weight", "encoder.layer.0.intermediate.dense.weight"
+    rows = {row.tobytes() for row in before[last]}
+    assert after[name].shape == (16, 32)
+    assert all(row.tobytes() in rows for row in after[name])
+    assert embedded(tmp_path / "small", TEXTS).shape == (2, 32)
+
+
+@pytest.mark.parametrize(("fields", "why"), [({"layers": 3}, "keep 1 to 2"), ({"width": 49}, "inner neurons")])
+def test_more_than_there_is_cannot_stay(tiny_encoder: Path, tmp_path: Path, fields: dict[str, int], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        shrink(tiny_encoder, tmp_path / "small", **fields)
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_layers_that_stay_are_different_and_in_order(count: int) -> None:
+    for keep in range(1, count + 1):
+        kept = layers_kept(count, keep)
+        assert len(kept) == keep
+        assert kept == sorted(set(kept))
+        assert kept[-1] == count - 1
+        assert keep == 1 or kept[0] == 0
+
+
+def test_students_learn_from_the_model_and_a_step_is_not_taken_twice(make_spec: Callable[..., Path]) -> None:
+    rows = make_rows("card loan trip", 60, 1)
+    params = {"epochs": 3, "batch": 16, "learning_rate": 1e-3, "head": "linear"}
+    path = make_spec(
+        "one", learner="finetune", examples=rows, holdout=make_rows("card loan trip", 10, 9), params=params
+    )
+    job = JobSpec.read(path)
+    train_slow(job, Context())
+    assert job.examples is not None
+    spec = CompressionSpec(
+        source=job.out,
+        rows=job.examples,
+        out=path.parent / "smaller",
+        steps=(Step(name="vocabulary"), Step(name="1 layer, half", layers=1, width=24), Step(name="never", layers=1)),
+        cache=path.parent / "cache",
+        threads=1,
+        most_lost=-1.0,
+        epochs=6,
+        schedule={"learning_rate": 1e-3, "batch": 16},
+    )
+    (whole,) = compress(spec, Context())
+    assert whole.accuracy == whole.source_accuracy, "nothing was lost, and beyond the bound no further step is taken"
+    spec = replace(spec, most_lost=0.5, steps=spec.steps[:2])
+    spec.write(path.parent / "compress.json")
+    assert CompressionSpec.read(path.parent / "compress.json") == spec
+    again, smaller = compress(spec, Context())
+    assert again == whole
+    assert smaller.accuracy > 0.8
+    card = read_card(Path(smaller.folder))
+    assert (card.head, card.learner, card.labels) == ("linear", "finetune", ("card", "loan", "trip"))
+    assert not (Path(smaller.folder) / "start").exists()
+    with pytest.raises(DataError, match="too few to teach"):
+        compress(replace(spec, rows=make_spec_rows(path.parent)), Context())
+
+
+def make_spec_rows(folder: Path) -> Path:
+    (folder / "none.jsonl").write_text("", encoding="utf-8")
+    return folder / "none.jsonl"
