@@ -15,7 +15,9 @@ GAPS = tuple(f"{figure}_{kind}" for figure in FIGURES for kind in ("difference",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FairnessLimit:
-    """A difference may be at most, and a ratio at least, its bound; without a class the widest gap of all is meant.
+    """A difference may be at most, and a ratio at least, its bound; without a class that of all classes counts.
+
+    Of all pairs of groups the one is measured whose interval is furthest beyond.
 
     >>> limit = FairnessLimit(attribute="region", figure="accuracy_difference", bound=0.1)
     >>> groups, labels = ["n"] * 60 + ["s"] * 60, ["a"] * 120
@@ -45,7 +47,7 @@ class FairnessLimit:
     def measured(
         self, groups: Sequence[str | None], labels: Sequence[str], given: Sequence[str], before: Sequence[str]
     ) -> BoundedFigure | None:
-        """The challenger's gap beside the champion's widest of the same figure; None where no two groups have rows.
+        """The challenger's gap beside the champion's own of the same figure; None where no two groups have rows.
 
         `given` are the challenger's answers, `before` the champion's; entry i of each list is one row.
         """
@@ -70,7 +72,7 @@ class FairnessLimit:
     def _gap(self, groups: Sequence[str | None], labels: Sequence[str], given: Sequence[str]) -> Gap | None:
         counted = Counted.of(groups, labels, given)
         figure = self.figure.rpartition("_")[0]
-        return counted.widest(figure, label=self.label, by_ratio=self.by_ratio, least_rows=self.least_rows)
+        return counted.widest(figure, label=self.label, by_ratio=self.by_ratio, surest=True, least_rows=self.least_rows)
 
     def _value(self, gap: Gap) -> Interval | None:
         return gap.ratio if self.by_ratio else gap.difference

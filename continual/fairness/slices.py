@@ -174,33 +174,42 @@ class Counted:
         return self.truth - self.right, self.truth
 
     def widest(
-        self, figure: str, *, label: str | None = None, by_ratio: bool = False, least_rows: int = LEAST_ROWS
+        self,
+        figure: str,
+        *,
+        label: str | None = None,
+        by_ratio: bool = False,
+        surest: bool = False,
+        least_rows: int = LEAST_ROWS,
     ) -> Gap | None:
         """The class and the two groups that lie furthest apart, by difference or by ratio; None without a pair.
 
-        Only groups are compared that have rows enough. With `label` that class alone is looked at.
+        Only groups are compared that have rows enough. With `label` that class alone is looked at. With `surest` the
+        gap counts that its interval makes the most of: two large groups are surely apart before a small one is.
         """
         counted, rows = self.hits(figure)
         columns = range(counted.shape[1]) if label is None or figure == "accuracy" else self._columns(label)
-        found: tuple[float, int, int, int] | None = None
-        pairs = 0
-        for column in columns:
-            enough = np.flatnonzero(rows[:, column] >= least_rows)
-            pairs += math.comb(len(enough), 2)
-            for one, other in combinations(enough.tolist(), 2):
-                shares = counted[[one, other], column] / rows[[one, other], column]
-                low, high = (one, other) if shares[0] <= shares[1] else (other, one)
-                apart = abs(float(shares[0] - shares[1]))
-                if by_ratio:
-                    apart = 1.0 - float(shares.min() / shares.max()) if shares.max() > 0.0 else 0.0
-                if found is None or apart > found[0]:
-                    found = apart, column, low, high
-        if found is None:
+        chosen = [
+            (column, *pair)
+            for column in columns
+            for pair in combinations(np.flatnonzero(rows[:, column] >= least_rows).tolist(), 2)
+        ]
+        if not chosen:
             return None
-        _, column, low, high = found
-        level = 1.0 - (1.0 - _LEVEL) / pairs
+        level = 1.0 - (1.0 - _LEVEL) / len(chosen)
+        gaps = (self._gap(figure, (counted, rows), place, level, len(chosen)) for place in chosen)
+        return max(gaps, key=lambda gap: _apart(gap, by_ratio=by_ratio, surest=surest))
+
+    def _gap(
+        self, figure: str, hits: tuple[Counts, Counts], place: tuple[int, int, int], level: float, pairs: int
+    ) -> Gap:
+        """The gap between two groups in one class."""
+        counted, rows = hits
+        column, one, other = place
+        shares = [(counted[group, column] / rows[group, column], group) for group in (one, other)]
+        low, high = (group for _, group in sorted(shares))
         lower, higher = (
-            wilson(int(counted[place, column]), int(rows[place, column]), level=level) for place in (low, high)
+            wilson(int(counted[group, column]), int(rows[group, column]), level=level) for group in (low, high)
         )
         return Gap(
             figure=figure,
@@ -225,6 +234,13 @@ def _places(values: Sequence[str], names: Sequence[str]) -> NDArray[np.intp]:
 def _share(hits: tuple[Counts, Counts], row: int, column: int) -> Any:
     counted, rows = int(hits[0][row, column]), int(hits[1][row, column])
     return wilson(counted, rows) if rows else None
+
+
+def _apart(gap: Gap, *, by_ratio: bool, surest: bool) -> float:
+    """How far apart two groups are, or are at least."""
+    if by_ratio:
+        return -math.inf if gap.ratio is None else -(gap.ratio.high if surest else gap.ratio.mean)
+    return gap.difference.low if surest else gap.difference.mean
 
 
 def _difference(one: Interval, other: Interval) -> Interval:

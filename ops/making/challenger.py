@@ -158,7 +158,7 @@ class ChallengerMaker(VersionMaker):
         demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
         limits = [asdict(limit) for limit in self._settings.fairness.as_limits()] if learns_labels(task.name) else []
         rows = (*holdout.fresh, *holdout.old)
-        attributes = [dict(row.attributes) for row in rows] if limits else []
+        attributes = [dict(task.keep(row).attributes) for row in rows] if limits else []
         return JudgingSpec(
             champion=champion.version,
             challenger=version,

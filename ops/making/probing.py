@@ -17,12 +17,15 @@ from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.fairness.probes import ProbedGroup, probe_dialects, probe_names
 from perennial.continual.intervals import Interval
+from perennial.continual.quality.membership import membership_auc
 from perennial.continual.records import Split
 from perennial.continual.robustness import CHANGES, ChangedAnswers, changed_answers
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import reads_words
 from perennial.ops.ledger import Ledger
+from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.serving.tasks.text_classification import Classified
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ProbeLimits", "ProbedVersion", "answers_of", "kept_probes", "probe_version"]
@@ -40,6 +43,7 @@ class ProbedVersion:
     rows: int  # held-out rows that were drawn
     changes: tuple[ChangedAnswers, ...]
     groups: tuple[ProbedGroup, ...]
+    membership: Interval | None = None  # how well it tells learnt rows from others; None where it has learnt none here
 
 
 def probe_version(
@@ -65,12 +69,17 @@ def probe_version(
     chosen = [rows[place] for place in sorted(drawn.tolist())]
     texts, labels = [row.text for row in chosen], [row.label for row in chosen]
     threads = workspace.model(model).learning.threads
-    answers = answers_of(BundledVersion.load(bundle, threads=threads, cache_dir=workspace.cache, proved=True))
+    asked = BundledVersion.load(bundle, threads=threads, cache_dir=workspace.cache, proved=True)
+    answers = answers_of(asked)
+    own = ModelRows(ledger, workspace, model).learnt_by(version)
+    some = np.random.default_rng(seed).permutation(len(own))[:most_rows]
+    learnt = [each.example for each in ledger.examples_of(model, sorted(own[place] for place in some)).values()]
     probed = ProbedVersion(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=len(chosen),
         changes=changed_answers(texts, labels, answers, seed=seed),
         groups=(*probe_names(texts, labels, answers, seed=seed), *probe_dialects(texts, labels, answers)),
+        membership=membership_auc(_sure(asked, learnt), _sure(asked, chosen)) if learnt else None,
     )
     write_atomically(_path(workspace, model, version), json.dumps(asdict(probed), ensure_ascii=False))
     return probed
@@ -115,11 +124,10 @@ class ProbeLimits:
         for group in groups:
             names = group.probe == "names"
             told = f"the share of answers that {group.probe} of {group.group} change"
-            value, limit = group.beyond if names else group.changed, self.by_names if names else self.by_wording
-            if value is not None and limit is not None:
-                found.append(
-                    (f"changed_by_{group.probe}_{group.group}".replace(" ", "_"), told, value, limit, group.rows)
-                )
+            value, most = (group.beyond, self.by_names) if names else (group.changed, self.by_wording)
+            if value is not None and most is not None:
+                name = f"changed_by_{group.probe}_{group.group}".replace(" ", "_")
+                found.append((name, told, value, most, group.rows))
         return found
 
 
@@ -132,6 +140,7 @@ def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion
             rows=int(kept["rows"]),
             changes=tuple(ChangedAnswers(**_with_intervals(each)) for each in kept["changes"]),
             groups=tuple(ProbedGroup(**_with_intervals(each)) for each in kept["groups"]),
+            membership=None if kept["membership"] is None else Interval(**kept["membership"]),
         )
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -140,6 +149,16 @@ def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion
 def answers_of(version: BundledVersion) -> Answers:
     """A version as a function from texts to labels."""
     return lambda texts: [answer.kept for answer in version.answers(list(texts))]
+
+
+def _sure(version: BundledVersion, rows: Sequence[AnyRow]) -> list[float]:
+    """The probability that a version gives to each row's own label; 0 where it has no such class."""
+    answers = version.answers([row.input for row in rows])
+    return [
+        float(dict(zip(answer.labels, answer.scores.tolist(), strict=True)).get(row.target, 0.0))
+        for answer, row in zip(answers, rows, strict=True)
+        if isinstance(answer, Classified)
+    ]
 
 
 def _with_intervals(fields: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,17 @@ from perennial.continual.robustness import ChangedAnswers
 from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.views.fairness import FairnessView, LimitView
 
-__all__ = ["fairness_lines", "gap_told", "limit_told", "not_measured", "percent", "points", "probe_lines", "whom"]
+__all__ = [
+    "fairness_lines",
+    "gap_told",
+    "limit_told",
+    "membership_told",
+    "not_measured",
+    "percent",
+    "points",
+    "probe_lines",
+    "whom",
+]
 
 _FIGURES = {
     "accuracy": "answered rightly",
@@ -72,6 +82,8 @@ def probe_lines(probed: ProbedVersion | None) -> Iterator[str]:
         yield _change_told(change)
     for group in probed.groups:
         yield _group_told(group)
+    if probed.membership is not None:
+        yield membership_told(probed.membership)
 
 
 def _change_told(change: ChangedAnswers) -> str:
@@ -94,6 +106,18 @@ def _group_told(group: ProbedGroup) -> str:
         )
     return (
         f"wording, {group.group}: {percent(group.changed)} of {group.rows:,} answers change, {points(group.lost)} lost"
+    )
+
+
+def membership_told(auc: Interval) -> str:
+    """Whether answers give away which rows were learnt."""
+    if auc.low <= 0.5:
+        sure = "it tells nothing that chance does not explain"
+    else:
+        sure = "somebody who knows a row and its label can guess from it whether the row was learnt"
+    return (
+        f"membership: the right label of a learnt row is surer than that of another row in {100 * auc.mean:.1f}% of "
+        f"pairs [{100 * auc.low:.1f}, {100 * auc.high:.1f}], where 50% tells nothing; {sure}"
     )
 
 

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator
 from perennial.continual.fairness import AttributeSlices
 from perennial.continual.intervals import Interval
 from perennial.ops.making.probing import ProbedVersion
-from perennial.ops.views.fairness_lines import gap_told, limit_told, not_measured, percent, points, whom
+from perennial.ops.views.fairness_lines import (
+    gap_told,
+    limit_told,
+    membership_told,
+    not_measured,
+    percent,
+    points,
+    whom,
+)
 from perennial.ops.views.model_report import ModelReport
 from perennial.ops.views.page_parts import safe, table
 
@@ -102,6 +110,8 @@ def _probes(probed: ProbedVersion) -> Iterator[str]:
             for group in probed.groups
         ),
     )
+    if probed.membership is not None:
+        yield f"<h3>Whether it tells what it has learnt</h3><p>{safe(membership_told(probed.membership))}.</p>"
     yield "<h3>When texts are disturbed</h3>"
     yield table(
         ("change", "rows", "accuracy before", "after", "lost", "answered as before"),

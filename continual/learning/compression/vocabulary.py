@@ -92,7 +92,8 @@ def _renumbered(
     model = dict(document["model"])
     if isinstance(model["vocab"], list):
         model["vocab"] = [model["vocab"][number] for number in kept.tolist() if number < len(model["vocab"])]
-        model["unk_id"] = places.get(model.get("unk_id"))
+        unknown = model.get("unk_id")
+        model["unk_id"] = places.get(unknown) if isinstance(unknown, int) else None
     else:
         model["vocab"] = {tokens[number]: places[number] for number in kept.tolist() if number in tokens}
     added = [{**each, "id": places[each["id"]]} for each in document.get("added_tokens", ())]

@@ -13,6 +13,7 @@ from perennial.continual.errors import NotFound
 from perennial.continual.fairness.probes import probe_names
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
+from perennial.continual.quality.membership import membership_auc
 from perennial.continual.records import Example, Route, Split
 from perennial.continual.robustness import changed_answers
 from perennial.ops.cli.main import app
@@ -177,10 +178,12 @@ def test_what_was_probed_is_in_every_later_report(config: Path, tmp_path: Path) 
         rows=30,
         changes=changed_answers(texts, labels, lambda some: ["a" if t[0] == "M" else "b" for t in some], seed=0),
         groups=probe_names(texts, labels, lambda some: ["a"] * len(some), seed=0),
+        membership=membership_auc([0.9] * 30, [0.1] * 30),
     )
     path.write_text(json.dumps(asdict(probed)), encoding="utf-8")
     page = _html(config, tmp_path)
     assert "When texts are disturbed" in page
     assert "Black American (beside white American)" in page
     told = _report(config, "1").stderr.replace("\n", " ")
+    assert "surer than that of another row in 100.0% of pairs" in told
     assert "lower case (no capitals): accuracy 1.000 before and 0.000 after on 30 rows" in told

@@ -163,6 +163,18 @@ def test_a_limit_refuses_what_is_surely_beyond_it_and_nothing_else(limit: Fairne
     assert limit.measured([None] * 120, TRUTH, TRUTH, TRUTH) is None
 
 
+def test_two_large_groups_that_are_surely_apart_are_not_hidden_by_a_small_one() -> None:
+    who = ["n"] * 400 + ["s"] * 400 + ["few"] * 30
+    given = ["a"] * 400 + ["a"] * 300 + ["b"] * 100 + ["a"] * 20 + ["b"] * 10
+    widest = Counted.of(who, ["a"] * 830, given).widest("accuracy")
+    assert widest is not None
+    assert (widest.low_group, widest.high_group) == ("few", "n")
+    limit = FairnessLimit(attribute="r", figure="accuracy_difference", bound=0.15)
+    figure = limit.measured(who, ["a"] * 830, given, ["a"] * 830)
+    assert figure is not None
+    assert "between n and s" in (figure.reason or "")
+
+
 def test_a_limit_on_a_class_that_nobody_has_measures_nothing() -> None:
     limit = FairnessLimit(attribute="r", figure="false_negative_rate_difference", bound=0.1, label="z")
     assert limit.measured(WHO, TRUTH, TRUTH, TRUTH) is None
