@@ -178,7 +178,8 @@ class RequestQueue(Generic[T]):
             crowded = bool(self._waiting) or bool(self._at_work)
             if self.limits.gathers and not self._at_work:
                 self._hold.answered(self._first, began=self._began, now=now)
-                self._came.notify_all()
+                if self._waiting:  # a thread that is woken for nothing takes time from the answer on its way out
+                    self._came.notify_all()
             if good:
                 self._pace.add(queued.cost, now, crowded=crowded)
                 self._progress_at = now

@@ -52,6 +52,19 @@ def test_batches_are_formed_in_order_by_rows():
     assert (queue.waiting, queue.at_work) == (0, 5)
 
 
+def test_an_answer_wakes_those_who_take_batches_only_where_something_waits(monkeypatch):
+    queue: RequestQueue[int] = RequestQueue(Limits(gathers=True))
+    woken = []
+    monkeypatch.setattr(queue._came, "notify_all", lambda: woken.append(queue.waiting))
+    for others in ([], [_queued(2)]):
+        first = _queued(1)
+        assert queue.begin([first])
+        for other in others:
+            queue.offer(other)
+        queue.finish(first, good=True)
+    assert woken == [1]
+
+
 def test_batches_are_bounded_by_what_they_cost_and_one_that_costs_more_goes_alone():
     queue: RequestQueue[int] = RequestQueue(Limits(batch_cost=3 * 132))
     for number, rows in enumerate((1, 1, 1, 1, 10)):
