@@ -40,7 +40,11 @@ def init(
     ] = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="a fine-tuned classifier's folder to serve as version 1; or as NAME"),
+        typer.Option(
+            "--model",
+            "-m",
+            help="a fine-tuned classifier to serve as version 1, a folder or MLflow's models:/NAME/VERSION; or as NAME",
+        ),
     ] = "",
     recipe: Annotated[
         str, typer.Option(help="named settings and files: recommendation; --data is then a folder", metavar="NAME")
@@ -67,8 +71,8 @@ def init(
     It says what is wrong with the rows, how good the version is on rows that it has not learnt, and whether a simple
     baseline does better. With --task ranking the rows are what users did with items. With --recipe all of it comes from
     one folder, and a workspace may hold the models of several recipes. With --model FOLDER
-    the first version is a classifier that transformers saved, or an ONNX file: its own head, labels and tokenizer. A
-    `perennial serve` that runs there takes the new model up by itself.
+    the first version is a classifier that transformers saved, or an ONNX file: its own head, labels and tokenizer;
+    MLflow may keep it. A `perennial serve` that runs there takes the new model up by itself.
     """
     from perennial.continual.preparation import admit_name
     from perennial.ops.cli.beginning import Files, beginning_of
@@ -78,7 +82,7 @@ def init(
         _by_recipe(path, recipe, name or model, data, dry_run=dry_run, others=bool(task or items or column))
         return
     if is_classifier(model):
-        take_over(path, name, Path(model), data=data, dry_run=dry_run, name_model=_name)
+        take_over(path, name, model, data=data, dry_run=dry_run, name_model=_name)
         return
     if name and model and name != model:
         raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")

@@ -18,14 +18,34 @@ def is_classifier(place: str) -> bool:
 def take_over(
     path: Path,
     name: str,
-    folder: Path,
+    place: str,
     *,
     data: Path | None,
     dry_run: bool,
     name_model: Callable[[Path, str], None],
 ) -> None:
-    """Name the model in the settings and make its first version of the classifier; `dry_run` only reads and tells."""
+    """Name the model in the settings and make its first version of the classifier; `dry_run` only reads and tells.
+
+    `place` is a folder, an ONNX file, or the address of a model in MLflow.
+    """
     from perennial.continual.errors import ConfigurationError
+    from perennial.ops.commands.mlflow_model import is_registered, registered_classifier, registered_name
+
+    if data is not None:
+        raise ConfigurationError(
+            f"--data {data} beside --model {place}: a classifier is served as it is, without rows. "
+            "Give one of them; labelled rows are taken by `perennial feedback import` afterwards"
+        )
+    if is_registered(place):
+        with registered_classifier(place) as folder:
+            _take_over(path, name or registered_name(place), folder, place, dry_run=dry_run, name_model=name_model)
+    else:
+        _take_over(path, name, Path(place), place, dry_run=dry_run, name_model=name_model)
+
+
+def _take_over(
+    path: Path, name: str, folder: Path, place: str, *, dry_run: bool, name_model: Callable[[Path, str], None]
+) -> None:
     from perennial.continual.learning.adoption import Adoptable
     from perennial.continual.preparation import admit_name
     from perennial.ops.app.wiring import configured_models
@@ -33,11 +53,6 @@ def take_over(
     from perennial.ops.commands.adopted_version import adopted_version
     from perennial.ops.store.settings_file import name_from
 
-    if data is not None:
-        raise ConfigurationError(
-            f"--data {data} beside --model {folder}: a classifier is served as it is, without rows. "
-            "Give one of them; labelled rows are taken by `perennial feedback import` afterwards"
-        )
     chosen = admit_name(name or name_from(folder if folder.suffix == ".onnx" else folder.expanduser().resolve()))
     adoptable = Adoptable.read(folder, max_length=_longest(path, chosen))
     plan: dict[str, Any] = {"model": chosen, "labels": list(adoptable.labels), "max_length": adoptable.max_length}
@@ -46,7 +61,7 @@ def take_over(
         print_json({"dry_run": True, "writes": str(path) if adds else None, **plan, "then": "publish version 1"})
         return
     name_model(path, chosen)
-    with session(path) as parts, stages(f"{folder} as first version of {chosen}") as on_progress:
+    with session(path) as parts, stages(f"{place} as first version of {chosen}") as on_progress:
         first = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress)
     print_json({**plan, "version": first.version, "bundle": str(first.bundle)})
 

@@ -15,15 +15,16 @@ from perennial.ops.parts import Parts
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Mirrored", "mirror_model"]
+__all__ = ["MANNERS", "Mirrored", "mirror_model"]
 
 _VERSION = "perennial.version"
 _STATE = "perennial.state"
 _MOST = 500  # characters of a parameter
-_MANNERS = {  # of MLflow's client, where the environment says nothing else
+MANNERS = {  # of MLflow's client, where the environment says nothing else
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it would report its use to its makers
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # it would try for four minutes where nobody listens
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds of each try
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # its bars would stand among our own lines
 }
 
 
@@ -48,7 +49,7 @@ def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
     Raises:
         ConfigurationError: MLflow is not installed. DependencyUnreachable: the store does not answer, or refuses.
     """
-    for name, value in _MANNERS.items():
+    for name, value in MANNERS.items():
         os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
