@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from perennial.continual.errors import DataError
+from perennial.continual.errors import DataError, DependencyUnreachable
 
 if TYPE_CHECKING:  # a command that prints help names tasks, and loads no numpy
     import numpy as np
@@ -116,8 +116,12 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
 
     Raises:
         DataError: it is too large, unpacks to too many pixels, moves, is no JPEG or PNG, is broken, or much too narrow.
+        DependencyUnreachable: Pillow is not installed.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as exc:
+        raise DependencyUnreachable(f"images need Pillow ({exc}); pip install 'perennial-serving[images]'") from exc
 
     if not sent:
         raise DataError(f"{field} is empty; send the bytes of a JPEG or PNG file")

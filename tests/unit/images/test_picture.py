@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perennial.continual.errors import DataError
+from perennial.continual.errors import DataError, DependencyUnreachable
 from perennial.continual.images import ImageStore, Picture, image_name, is_image_name, read_image
 from perennial.continual.images.picture import MOST_BYTES
 
@@ -151,6 +152,13 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(
         except DataError:
             refused += 1
     assert 0 < refused <= 120
+
+
+def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = _plain()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DependencyUnreachable, match=r"pip install 'perennial-serving\[images\]'"):
+        read_image(sent)
 
 
 def test_brightness_is_between_black_and_white() -> None:

@@ -1,0 +1,61 @@
+"""Pictures leave when no row names them, and not before."""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perennial.continual.images import ImageStore, Picture
+from perennial.continual.records import Example, Split
+from perennial.ops.ledger import StoredExample
+from perennial.ops.settings import ModelSettings, Settings
+from perennial.ops.store.pictures import forget_pictures, sweep_pictures
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficWriter
+from tests.component.traffic_rows import columns
+
+PICTURES = [Picture(content=bytes([number])) for number in range(4)]
+LEARNT, LOGGED, GONE, YOUNG = (picture.name for picture in PICTURES)
+
+
+class _Ledger:
+    """What is asked of a ledger: its rows."""
+
+    def examples(self, model: str, **_: Any) -> tuple[StoredExample, ...]:
+        assert model == "shapes"
+        row = Example(text=LEARNT, label="cat", at=datetime(2026, 1, 1, tzinfo=UTC))
+        return (StoredExample(id=1, example=row, split=Split.TRAIN),)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One row of the ledger names a picture, one of the log another, and two are named by none."""
+    models = {"shapes": ModelSettings(task="image_classification")}
+    made = Workspace(Settings(state=tmp_path / "state", models=models))
+    store = ImageStore(made.images("shapes"))
+    for picture in PICTURES:
+        store.put(picture)
+    old = time.time() - 7_200
+    for file in store.folder.rglob("*.jpg"):
+        if YOUNG.removeprefix("image:") not in file.name:
+            os.utime(file, (old, old))
+    seen: dict[str, list[float] | list[int]] = {"brightness": [0.5], "width": [8], "height": [8]}
+    writer = TrafficWriter(made.traffic("shapes"), "router", task="image_classification")
+    writer.append({**columns([1.0]), "text": [LOGGED], **seen})
+    writer.close()
+    return made
+
+
+def test_a_sweep_takes_what_no_row_names_once_it_is_old(workspace: Workspace) -> None:
+    assert sweep_pictures(_Ledger(), workspace, "shapes") == 1
+    assert ImageStore(workspace.images("shapes")).names() == {LEARNT, LOGGED, YOUNG}
+    assert sweep_pictures(_Ledger(), workspace, "other") == 0
+
+
+def test_an_erasure_takes_its_own_at_once_and_leaves_what_others_name(workspace: Workspace) -> None:
+    assert forget_pictures(_Ledger(), workspace, "shapes", among=[LEARNT, LOGGED, YOUNG, "a text"]) == 1
+    assert ImageStore(workspace.images("shapes")).names() == {LEARNT, LOGGED, GONE}
+    assert forget_pictures(_Ledger(), workspace, "shapes", among=["a text"]) == 0
