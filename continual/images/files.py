@@ -115,7 +115,7 @@ def _of_folders(data: Path, store: ImageStore, known: KnownLabels) -> tuple[list
     for label, named in _files(data):
         try:
             content = read_file(data, named)
-            rows.append(_kept(store, content, field=named, label=known.admit(label), at=now, key=None))
+            rows.append(_kept(store, content, field="it", label=known.admit(label), at=now, key=None))
         except DataError as error:
             bad.append({"row": named, "cause": str(error)})
     return rows, bad

@@ -32,11 +32,10 @@ __all__ = [
 ]
 
 MOST_BYTES = 8 * 2**20  # of a file as it is sent
-MOST_PIXELS = 40_000_000  # of it once it is unpacked
+MOST_PIXELS = {"JPEG": 40_000_000, "PNG": 16_000_000}  # once unpacked; a large JPEG is unpacked at a fraction of it
 KEPT_SIDE = 256  # pixels of the shorter side; encoders look at 224 of them as a rule
 _LEAST_SIDE, _LONGEST = 4, 20  # pixels, and times as long as wide
 _QUALITY = 92
-_KINDS = ("JPEG", "PNG")
 _SCHEME, _LETTERS, _ENDING = "image:", 40, ".jpg"
 _NAME = re.compile(rf"{_SCHEME}[a-p]{{{_LETTERS}}}")
 _WHITE = (255, 255, 255)
@@ -128,13 +127,14 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
     if len(sent) > MOST_BYTES:
         raise DataError(f"{field} has {len(sent):,} bytes (limit {MOST_BYTES:,}); send it smaller")
     try:
-        with Image.open(io.BytesIO(sent), formats=_KINDS) as opened:
+        with Image.open(io.BytesIO(sent), formats=tuple(MOST_PIXELS)) as opened:
             _check_sizes(opened, field)
             sent_size = opened.size
             opened.draft("RGB", (2 * KEPT_SIDE, 2 * KEPT_SIDE))  # a large JPEG is unpacked at a fraction of its size
             image = _in_colours(ImageOps.exif_transpose(opened))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise DataError(f"{field} unpacks to too many pixels (limit {MOST_PIXELS:,}); send it smaller") from exc
+        most = max(MOST_PIXELS.values())
+        raise DataError(f"{field} unpacks to too many pixels (limit {most:,}); send it smaller") from exc
     except UnidentifiedImageError as exc:
         raise DataError(
             f"{field} is no JPEG or PNG file (it begins with {sent[:8].hex(' ')}); send one of these"
@@ -149,9 +149,10 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
 def _check_sizes(image: "Image", field: str) -> None:
     """Refuse by the header alone, before anything is unpacked."""
     width, height = image.size
-    if width * height > MOST_PIXELS:
+    most = MOST_PIXELS["PNG" if image.format == "PNG" else "JPEG"]  # one with previews behind it is called MPO
+    if width * height > most:
         raise DataError(
-            f"{field} is {width} x {height} pixels, {width * height:,} in all (limit {MOST_PIXELS:,}); send it smaller"
+            f"{field} is {width} x {height} pixels, {width * height:,} in all (limit {most:,}); send it smaller"
         )
     shorter, longer = sorted((width, height))
     if shorter < _LEAST_SIDE or longer > _LONGEST * shorter:

@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.images import ImageStore
 from perennial.continual.preparation import KnownLabels, admit_example
 from perennial.continual.records import Example
 from perennial.continual.task import AnyRow, AnyTask
@@ -118,12 +119,25 @@ class _SignalJoiner:
         remember_events(self.ledger, self.workspace, self.model, events)
 
 
+class _ImageJoiner(LabelJoiner):
+    """Joins labels of images, of which the picture is kept: what cannot be looked at cannot be learnt."""
+
+    def __init__(self, ledger: Vocabulary, workspace: Workspace, model: str) -> None:
+        super().__init__(ledger, model)
+        self._store = ImageStore(workspace.images(model))
+
+    def row(self, pending: PendingFeedback, logged: Mapping[str, Any]) -> Example:
+        if not self._store.holds(logged["text"]):
+            raise DataError("the picture of this request was not kept, or is gone; label another request")
+        return super().row(pending, logged)
+
+
 def _labels(ledger: JoinerLedger, _: Workspace, model: str) -> LabelJoiner:
     return LabelJoiner(ledger, model)
 
 
 _JOINERS: Mapping[str, Callable[[JoinerLedger, Workspace, str], Joiner]] = {
-    "image_classification": _labels,
+    "image_classification": _ImageJoiner,
     "opinion": _labels,
     "ranking": _SignalJoiner,
     "replies": _labels,

@@ -4,14 +4,17 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from perennial.continual.errors import DataError
 from perennial.continual.images import ImageStore, Picture
-from perennial.continual.records import Example, Split
-from perennial.ops.ledger import StoredExample
+from perennial.continual.preparation import KnownLabels
+from perennial.continual.records import Example, Origin, Split
+from perennial.ops.ledger import PendingFeedback, StoredExample
 from perennial.ops.settings import ModelSettings, Settings
+from perennial.ops.store.feedback import joining
 from perennial.ops.store.pictures import forget_pictures, sweep_pictures
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficWriter
@@ -59,3 +62,23 @@ def test_an_erasure_takes_its_own_at_once_and_leaves_what_others_name(workspace:
     assert forget_pictures(_Ledger(), workspace, "shapes", among=[LEARNT, LOGGED, YOUNG, "a text"]) == 1
     assert ImageStore(workspace.images("shapes")).names() == {LEARNT, LOGGED, GONE}
     assert forget_pictures(_Ledger(), workspace, "shapes", among=["a text"]) == 0
+
+
+def test_a_label_is_joined_where_its_picture_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "known_labels", lambda *_: KnownLabels(["cat"]))
+    joiner = joining.joiner_of(cast("Any", _Ledger()), workspace, "shapes")
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    told = PendingFeedback(
+        id=1,
+        prediction_id="0" * 32,
+        label="cat",
+        at=now,
+        received_at=now,
+        origin=Origin.FEEDBACK,
+        key="ann",
+        revision=1,
+    )
+    row = joiner.row(told, {"text": LOGGED, "key": None, "redacted": False})
+    assert (row.input, row.target, row.key) == (LOGGED, "cat", "ann")
+    with pytest.raises(DataError, match="was not kept, or is gone"):
+        joiner.row(told, {"text": Picture(content=b"another").name, "key": None, "redacted": False})
