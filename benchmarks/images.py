@@ -180,6 +180,7 @@ def _times(world: World) -> dict[str, float]:
 
     from perennial.exporters.built import BuiltEngine
     from perennial.exporters.bundle import Precision
+    from perennial.exporters.engine import Engine
     from perennial.exporters.image_classification.export import ImageExportable
     from perennial.exporters.onnxruntime import build_onnxruntime
     from perennial.exporters.openvino import build_openvino
@@ -196,7 +197,7 @@ def _times(world: World) -> dict[str, float]:
         (folder / kind).mkdir()
         built: BuiltEngine = build(graph.path, folder / kind, Precision.FP32)
         assert (folder / kind / built.file).is_file()
-    engines = {
+    engines: dict[str, Engine] = {
         "torch": TorchEngine(module, model.signature),
         "ONNX Runtime": OnnxEngine(folder / "ort" / "model.onnx", threads=1),
         "OpenVINO": OpenVinoEngine(folder / "openvino" / "model.xml", threads=1),
