@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 
     from perennial.exporters.onnx import OnnxGraph
 
-__all__ = ["Opened", "export_bundle", "main", "run"]
+__all__ = ["Begin", "Finish", "Opened", "export_bundle", "main", "run"]
 
 Progress = Callable[[str, Mapping[str, Any]], None]
-Take = Callable[["Opened"], None]
+Finish = Callable[[bool], None]
+Begin = Callable[["Opened", Path], Finish]
 _CALIBRATION_ROWS = 300
 _ROWS_OF_HEAD = 128  # a head's every weight is in every row's answer
 _MOVED = 0.02  # of a unit vector's places: far above what a precision loses, far below what other weights give
@@ -79,11 +80,15 @@ class _Stages:
 
 
 def export_bundle(
-    spec: ExportSpec, progress: Progress = lambda stage, facts: None, take: Take = lambda opened: None
+    spec: ExportSpec,
+    progress: Progress = lambda stage, facts: None,
+    meanwhile: Begin = lambda opened, bundle: lambda accepted: None,
 ) -> ExportResult:
     """Build, prove and write the bundle; `out_dir` appears complete, by one rename, or not at all.
 
-    `take` is given the engine that was opened to be proved once it is accepted; none of those that were refused.
+    `meanwhile` is given each engine that is opened to be proved, and the sealed bundle that it is of. What it begins
+    may go on beside the proof; what it returns is told whether the engine is accepted, and comes back once nothing
+    reads that folder any more, which is then sealed anew and renamed.
 
     Raises:
         ParityFailed: the engine does not answer like the model; nothing is left behind.
@@ -99,7 +104,7 @@ def export_bundle(
     work.mkdir(parents=True)
     scratch.mkdir()
     try:
-        result = _Export(spec, work, scratch, _Stages(progress), take).run()
+        result = _Export(spec, work, scratch, _Stages(progress), meanwhile).run()
         if spec.out_dir.exists():
             spec.out_dir.rmdir()
         work.rename(spec.out_dir)
@@ -112,8 +117,8 @@ def export_bundle(
 class _Export:
     """The steps of one export, in a folder that nobody else sees."""
 
-    def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages, take: Take) -> None:
-        self.spec, self.work, self.scratch, self.stages, self.take = spec, work, scratch, stages, take
+    def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages, meanwhile: Begin) -> None:
+        self.spec, self.work, self.scratch, self.stages, self.meanwhile = spec, work, scratch, stages, meanwhile
         self.model = exportable(spec.task, spec.trained_dir)
         self.held_out = self.model.read(spec.held_out, spec.memory).spread(spec.parity_rows)
         self.sidecars: frozenset[str] = frozenset()  # the names of files that are the model's own
@@ -245,6 +250,18 @@ class _Export:
         engine = load_engine(self.work, threads=self._engine_threads, reread=False)
         seconds, megabytes = time.perf_counter() - began, max(0.0, resident_mb() - before)
         self.stages.done("load_engine")
+        accepted, finish = False, self.meanwhile(Opened(engine=engine, seconds=seconds, megabytes=megabytes), self.work)
+        try:
+            verdict = self._compared(engine, limits, swapped)
+            if verdict.accepted:
+                self._write_golden(engine, limits.invariance * verdict.unit)
+            accepted = verdict.accepted
+        finally:
+            finish(accepted)
+        (self.work / "manifest.json").unlink()
+        return verdict
+
+    def _compared(self, engine: Engine, limits: ParityLimits, swapped: Manifest | None) -> ParityVerdict:
         verdict = None if swapped is None else self._proved_head(swapped, engine, limits)
         if verdict is None:
             torch = Remembered(TorchEngine(self._reference_module(), self.model.signature))
@@ -253,10 +270,6 @@ class _Export:
             if (exact := self.model.exact(self.spec.embeddings)) is not None:
                 exact.learn(self.held_out.inputs, reference)
         self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
-        if verdict.accepted:
-            self._write_golden(engine, limits.invariance * verdict.unit)
-            self.take(Opened(engine=engine, seconds=seconds, megabytes=megabytes))
-        (self.work / "manifest.json").unlink()
         return verdict
 
     def _proved_head(self, swapped: Manifest, engine: Engine, limits: ParityLimits) -> ParityVerdict | None:
@@ -405,13 +418,13 @@ def _say(stage: str, facts: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def run(spec: Path, take: Take = lambda opened: None) -> int:
+def run(spec: Path, meanwhile: Begin = lambda opened, bundle: lambda accepted: None) -> int:
     """Carry out the export of a spec's file, write its result or error, and return the exit code."""
     record = json.loads(spec.read_text(encoding="utf-8"))
     out = Path(record["out_dir"])
     target = Path(record.get("result") or out.parent / f"{out.name}.result.json")
     try:
-        result, code = export_bundle(ExportSpec.from_record(record), _say, take).to_record(), 0
+        result, code = export_bundle(ExportSpec.from_record(record), _say, meanwhile).to_record(), 0
     except PerennialError as exc:
         result = {"error": type(exc).__name__, "message": str(exc)}
         code = exc.exit_code

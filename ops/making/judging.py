@@ -49,10 +49,11 @@ from perennial.ops.serving.port import Answer, FurtherProof, Outcomes, VersionSi
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tasks.text_classification import Classified
 
-__all__ = ["JudgingSpec", "decide", "main", "measure", "time_alone"]
+__all__ = ["Compared", "JudgingSpec", "compare", "decide", "main", "measure", "time_alone"]
 
 _TIMED, _TIMED_ALIKE = 40, 16  # rows; fewer where both heads stand on one engine
 _BEYOND_CHANCE = 3.0  # standard errors
+_GOLDEN_FIGURE = "challenger_golden_difference"
 _TURNS = 5  # at most, in which both versions are timed
 
 
@@ -92,11 +93,22 @@ class JudgingSpec:
     probes: dict[str, Any] = field(default_factory=dict)  # fields of `ProbeLimits`; none where nothing is limited
 
 
-def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEvidence, dict[str, float]]:
-    """Let both bundles answer all rows once, and time them one row at a time, taking turns.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Both versions with what they answered: all that the gate asks but how long an answer takes.
 
-    The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers. An
-    engine of its bundle that this process has `opened` is not opened again.
+    `loaded` is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers.
+    """
+
+    champion: BundledVersion
+    challenger: BundledVersion
+    evidence: GateEvidence
+    loaded: Mapping[str, float]
+    timed: Sequence[Any]  # inputs
+
+
+def compare(spec: JudgingSpec, opened: Opened | None = None) -> Compared:
+    """Let both bundles answer all rows once. An engine of the challenger that is `opened` is not opened again.
 
     Raises:
         BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers, or
@@ -119,9 +131,6 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
     asked = _asked(challenger, spec, task_inputs, texts) if same else challenger.ask(task_inputs)
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
-    timed = task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe]
-    rules = GateRules(**spec.rules)
-    champion_ms, challenger_ms = time_alone(champion, challenger, timed, limit=rules.max_latency_ratio)
     known = champion.side.vocabulary
     proofs = side.further_proofs(None if spec.memory is None else Path(spec.memory))
     with mapped_once():
@@ -132,8 +141,8 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
             fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
             old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
             challenger_calibration_error=answers[1].calibration_error(),
-            champion_latency_ms=champion_ms,
-            challenger_latency_ms=challenger_ms,
+            champion_latency_ms=0.0,
+            challenger_latency_ms=0.0,
             logged=None
             if outcomes is None
             else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
@@ -142,10 +151,34 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
             challenger_variety=answers[1].variety(),
             bounded=(*_bounded(answers, spec), *_probed(rows, champion, challenger, spec)),
         )
-    gain, rng = evidence.fresh.difference_points(), np.random.default_rng(spec.seed)
+    gain, rng, rules = evidence.fresh.difference_points(), np.random.default_rng(spec.seed), GateRules(**spec.rules)
     if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
         evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))
-    return evidence, loaded
+    return Compared(
+        champion=champion,
+        challenger=challenger,
+        evidence=evidence,
+        loaded=loaded,
+        timed=task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe],
+    )
+
+
+def measure(
+    spec: JudgingSpec, opened: Opened | None = None, compared: Compared | None = None
+) -> tuple[GateEvidence, Mapping[str, float]]:
+    """What `compare` found, or has found already, with both versions timed one row at a time, taking turns.
+
+    A challenger that was `compared` before it had golden answers is asked for them now.
+
+    Raises:
+        BundleRejected: see `compare`.
+    """
+    compared, bundle = compared or compare(spec, opened), Path(spec.challenger_bundle)
+    loaded, limit = compared.loaded, GateRules(**spec.rules).max_latency_ratio
+    if _GOLDEN_FIGURE not in loaded and (bundle / GOLDEN).is_file():
+        loaded = {**loaded, _GOLDEN_FIGURE: Golden.read(bundle).check(compared.challenger.engine)}
+    champion_ms, challenger_ms = time_alone(compared.champion, compared.challenger, compared.timed, limit=limit)
+    return replace(compared.evidence, champion_latency_ms=champion_ms, challenger_latency_ms=challenger_ms), loaded
 
 
 def _bounded(answers: "tuple[_Answers, _Answers]", spec: JudgingSpec) -> tuple[BoundedFigure, ...]:
@@ -214,16 +247,15 @@ def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
 def _test_loaded(
     bundle: Path, threads: int, cache: Path | None, opened: Opened | None
 ) -> tuple[BundledVersion, dict[str, float]]:
-    if opened is None:
-        started, before = time.perf_counter(), resident_mb()
-        version = BundledVersion.load(bundle, threads=threads, cache_dir=cache, proved=True)
-        seconds, megabytes = time.perf_counter() - started, max(0.0, resident_mb() - before)
-    else:
-        version = BundledVersion.around(opened.engine, bundle, proved=True)
-        seconds, megabytes = opened.seconds, opened.megabytes
+    if opened is not None:  # which has no golden answers before it is proved
+        figures = {"challenger_load_s": opened.seconds, "challenger_load_mb": opened.megabytes}
+        return BundledVersion.around(opened.engine, bundle, proved=True), figures
+    started, before = time.perf_counter(), resident_mb()
+    version = BundledVersion.load(bundle, threads=threads, cache_dir=cache, proved=True)
+    seconds, megabytes = time.perf_counter() - started, max(0.0, resident_mb() - before)
     figures = {"challenger_load_s": seconds, "challenger_load_mb": megabytes}
     if (bundle / GOLDEN).is_file():
-        figures["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
+        figures[_GOLDEN_FIGURE] = Golden.read(bundle).check(version.engine)
     return version, figures
 
 
@@ -376,9 +408,9 @@ def time_alone(
     return old, new
 
 
-def decide(spec: JudgingSpec, opened: Opened | None = None) -> PromotionDecision:
+def decide(spec: JudgingSpec, opened: Opened | None = None, compared: Compared | None = None) -> PromotionDecision:
     """Measure and judge; see `measure`."""
-    evidence, loaded = measure(spec, opened)
+    evidence, loaded = measure(spec, opened, compared)
     decision = judge(evidence, GateRules(**spec.rules), np.random.default_rng(spec.seed))
     return replace(decision, figures={**decision.figures, **loaded})
 

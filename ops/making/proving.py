@@ -1,14 +1,18 @@
 """`python -m perennial.ops.making.proving EXPORT.json JUDGE.json`: an export, and the judgement of what came of it.
 
 The judgement answers by the engine that was opened to prove the bundle: opening it once more, in a process of its own,
-would take longer than all that it is asked. What came of it lies beside the spec until the judgement's own step looks
-for it. Where there is none, because the process was killed or the judgement failed, that step makes it itself.
+would take longer than all that it is asked. It goes on beside the proof, and counts only if the engine is accepted.
+Both versions are timed, and the golden answers asked for, when the proof is over. What came of it lies beside the spec
+until the judgement's own step looks for it. Where there is none, because the process was killed or the judgement
+failed, that step makes it itself.
 """
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +22,8 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.records import PromotionDecision
 from perennial.exporters.bundle import MANIFEST, digest
-from perennial.exporters.job import Opened, run
-from perennial.ops.making.judging import JudgingSpec, decide
+from perennial.exporters.job import Finish, Opened, run
+from perennial.ops.making.judging import Compared, JudgingSpec, compare, decide
 
 __all__ = ["Anticipated", "main"]
 
@@ -67,18 +71,46 @@ def _asked(spec: JudgingSpec) -> str:
     return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+class _Beside:
+    """A comparison beside the proof of an engine; the newest one's is kept while its engine is not refused."""
+
+    def __init__(self, spec: JudgingSpec, pool: ThreadPoolExecutor) -> None:
+        self._spec, self._pool = spec, pool
+        self._found: Future[Compared] | None = None
+
+    def begin(self, opened: Opened, bundle: Path) -> Finish:
+        """See `export_bundle`."""
+        spec = replace(self._spec, challenger_bundle=str(bundle))
+        found = self._found = self._pool.submit(copy_context().run, compare, spec, opened)
+
+        def finish(accepted: bool) -> None:
+            wait([found])
+            if not accepted:
+                self._found = None  # nobody keeps the engine in memory
+
+        return finish
+
+    def decision(self) -> PromotionDecision:
+        """On the bundle in its place.
+
+        Raises:
+            PerennialError: see `compare`.
+        """
+        return decide(self._spec, compared=None if self._found is None else self._found.result())
+
+
 def main(arguments: Sequence[str]) -> int:
     """Exit as the export does; a judgement that fails is left to its own step."""
     export, judge = (Path(argument) for argument in arguments)
     spec = JudgingSpec(**json.loads(judge.read_text(encoding="utf-8")))
     if (Path(spec.challenger_bundle) / MANIFEST).is_file():
         return 0  # by a try that something killed while it judged
-    engines: list[Opened] = []
-    with one_thread_each():  # of numpy; an engine has threads of its own
-        code = run(export, engines.append)
+    with one_thread_each(), ThreadPoolExecutor(1, "judgement") as pool:  # of numpy; an engine has threads of its own
+        beside = _Beside(spec, pool)
+        code = run(export, beside.begin)
         if code == 0:
             try:
-                Anticipated.of(spec, decide(spec, engines[-1])).write(judge.parent)
+                Anticipated.of(spec, beside.decision()).write(judge.parent)
             except PerennialError as exc:
                 sys.stderr.write(f"{type(exc).__name__}: {exc}\n")
     return code

@@ -326,10 +326,18 @@ def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
         trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
         version=1, threads=2, limits_by_precision={"int8": {"max_abs_logit": 1e-9}},
     )  # fmt: skip
-    opened: list[Opened] = []
-    result = export_bundle(spec, take=opened.append)
+    begun: list[tuple[Opened, Path]] = []
+    finished: list[bool] = []
+
+    def begin(opened: Opened, bundle: Path) -> Callable[[bool], None]:
+        assert verify_bundle(bundle).version == 1
+        begun.append((opened, bundle))
+        return finished.append
+
+    result = export_bundle(spec, meanwhile=begin)
     assert (result.engine, result.precision) == tried[1]
-    assert len(opened) == 1, "nobody keeps an engine in memory that was refused"
+    assert finished == [False, True], "who goes on beside a proof is told how it ended"
+    assert len(begun) == 2
     assert result.fallback_reason is not None
     assert result.fallback_reason.startswith("onnxruntime int8: ")
     assert "max_abs_logit 0." in result.fallback_reason

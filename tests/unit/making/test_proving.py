@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from perennial.continual.records import PromotionDecision
 from perennial.exporters.bundle import MANIFEST, read_manifest, write_manifest
+from perennial.exporters.golden import Golden
 from perennial.exporters.job import Opened
 from perennial.exporters.runtime import load_engine
 from perennial.ops.making import judging, proving, proving_ahead
@@ -59,6 +61,26 @@ def test_an_engine_that_is_open_already_is_judged_as_one_that_is_opened_anew(
     )
     assert told == again
     assert (open_already.figures["challenger_load_s"], open_already.figures["challenger_load_mb"]) == (0.5, 7.0)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_judgement_beside_a_proof_counts_if_the_engine_is_accepted(
+    spec: JudgingSpec, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    bundle, asked = Path(spec.challenger_bundle), list[Path]()
+    opened = Opened(engine=load_engine(bundle, threads=1), seconds=0.5, megabytes=7.0)
+    check = Golden.check
+    monkeypatch.setattr(Golden, "check", lambda golden, engine: asked.append(bundle) or check(golden, engine))
+    with ThreadPoolExecutor(1) as pool:
+        beside = proving._Beside(spec, pool)
+        beside.begin(opened, bundle)(accepted)
+        assert asked == [], "an engine that is not proved has no golden answers"
+        decision = beside.decision()
+    assert decision.reasons[0].startswith("not better: -100.00 points")
+    assert decision.figures["challenger_golden_difference"] <= 1e-3
+    assert decision.figures["latency_ratio"] > 0
+    assert (decision.figures["challenger_load_s"] == 0.5) is accepted
+    assert len(asked) == 1
 
 
 def test_a_decision_answers_the_questions_that_it_was_asked_about_the_bundle_that_it_saw(
