@@ -46,7 +46,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "onnxruntime",
     "openvino",
 )
-_SPEC, _LAST, _DECISION = "judge.json", "train.json", "decision.json"
+_SPEC, _LAST, _EXPORT, _DECISION = "judge.json", "train.json", "export.json", "decision.json"
 _AHEAD = {TRAINING: "perennial.continual.learning.ahead_job", PROVING: "perennial.ops.making.proving_ahead"}
 _WORKED_AHEAD = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 
@@ -86,7 +86,8 @@ class ChallengerMaker(VersionMaker):
         written = [str(path.stat().st_mtime_ns) for path in rows]  # an erasure writes them anew
         champions = str(bundle.absolute())
         self._waiting[TRAINING].keep([str((folder / _LAST).absolute()), champions, *written])
-        self._waiting[PROVING].keep([champions, str(self.engine_threads)])
+        proofs = [str(path.stat().st_mtime_ns) for path in [folder / "heldout.json"] if path.is_file()]
+        self._waiting[PROVING].keep([champions, str((folder / _EXPORT).absolute()), str(self.engine_threads), *proofs])
 
     def export_judged(
         self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress

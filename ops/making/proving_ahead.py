@@ -1,9 +1,11 @@
-"""`python -m perennial.ops.making.proving_ahead CHAMPION THREADS`: an export that begins before there is a challenger.
+"""`python -m perennial.ops.making.proving_ahead CHAMPION`: an export that begins before there is a challenger.
 
-At the lowest priority it verifies the champion's bundle, out of which the export's engine is made, and has the engine
-repeat its known answers: what is opened here later is opened sooner. Then it waits to be told, and is `proving`.
+CHAMPION is the spec of the champion's own export. At the lowest priority its bundle is verified, out of which the new
+engine is made, and the engine repeats its known answers: what is opened here later is opened sooner. The rows that
+proved it become known to its encoder in full precision. Then it waits to be told, and is `proving`.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,9 +16,10 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.jobs.memory import available_mb
 from perennial.continual.jobs.told import told_after
 from perennial.exporters.build import engines_to_try
-from perennial.exporters.bundle import read_manifest
 from perennial.exporters.golden import GOLDEN, Golden
-from perennial.exporters.runtime import load_engine
+from perennial.exporters.port import exportable
+from perennial.exporters.runtime import load_engine, load_exact
+from perennial.exporters.spec import ExportSpec
 from perennial.ops.making import proving
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
@@ -29,24 +32,38 @@ _FREE_MB = 1_000.0  # of memory, below which nothing is made ready
 
 def main(arguments: Sequence[str]) -> int:
     """Make ready, wait for the order, and be the job."""
-    champion, threads = arguments[:2]
-    order = told_after(partial(_made_ready, Path(champion), int(threads)))
+    bundle, last, threads = arguments[:3]  # what follows tells one job from another
+    order = told_after(partial(_made_ready, Path(bundle), Path(last), int(threads)))
     return 0 if order is None else proving.main(order)
 
 
-def _made_ready(champion: Path, threads: int) -> None:
+def _made_ready(bundle: Path, last: Path, threads: int) -> None:
     """Read, import and compile what the export will; whatever is wrong with the champion, the export itself says it."""
     free = available_mb()
     if free is not None and free < _FREE_MB:
         return
     try:
         engines_to_try()
-        version = BundledVersion.around(load_engine(champion, threads=threads), champion, proved=True)
-        if (champion / GOLDEN).is_file():
-            Golden.read(champion).check(version.engine)
-        version.answers([serving_side(read_manifest(champion).task).probe])
-    except (PerennialError, OSError) as error:
+        spec = ExportSpec.from_record(json.loads(last.read_text(encoding="utf-8")))
+        version = BundledVersion.around(load_engine(bundle, threads=threads), bundle, proved=True)
+        if (bundle / GOLDEN).is_file():
+            Golden.read(bundle).check(version.engine)
+        version.answers([serving_side(spec.task).probe])
+        _rows_known(spec, bundle, threads)
+    except (PerennialError, OSError, ValueError) as error:
         logger.warning("export.not_made_ready", extra={"error": str(error)})
+
+
+def _rows_known(spec: ExportSpec, bundle: Path, threads: int) -> None:
+    """Of a head's proof in a low precision: its rows' embeddings in full precision, for which the next one asks."""
+    model = exportable(spec.task, bundle)
+    if (exact := model.exact(spec.embeddings)) is None:
+        return
+    rows = model.read(spec.held_out).spread(spec.parity_rows).inputs
+    if len(exact.known(rows)) == len(rows):
+        return
+    if (engine := load_exact(bundle, threads=threads, reread=False)) is not None:
+        exact.learn(rows, model.answerer(engine, bundle))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.text_classification.export import TextExportable
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
+from perennial.ops.making import proving_ahead
 from tests.component.exporters.conftest import TEXTS, export, write_encoder, write_texts, write_trained
 
 pytestmark = pytest.mark.component
@@ -264,3 +265,22 @@ def test_every_solved_head_has_its_own_arithmetic(encoder: Path, tmp_path: Path)
 class _Nothing:
     def infer(self, inputs: Any) -> Any:
         return inputs
+
+
+def test_a_waiting_export_has_the_rows_of_the_last_proof_known_in_full_precision(
+    low: ExportResult, kept: Path, tmp_path: Path
+) -> None:
+    rows = [*ROWS, ("a text that came since", "label 0")]
+    spec = ExportSpec(
+        trained_dir=tmp_path, out_dir=tmp_path, held_out=_written(tmp_path / "rows.json", rows), model="intent",
+        version=1, embeddings=kept, threads=1,
+    )  # fmt: skip
+    spec.write(tmp_path / "export.json", result=tmp_path / "result.json")
+    model, texts = TextExportable.load(low.bundle), [text for text, _ in rows]
+    before = model.exact(kept)
+    assert before is not None
+    assert len(before.known(texts)) == len(texts) - 1
+    proving_ahead._made_ready(low.bundle, tmp_path / "export.json", 1)
+    after = model.exact(kept)
+    assert after is not None
+    assert len(after.known(texts)) == len(texts)

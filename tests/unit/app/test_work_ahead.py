@@ -67,7 +67,8 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     first = waiting.last()
     assert first is not None
     assert first[:2] == tuple(str(path.absolute()) for path in (folder / "train.json", bundle))
-    assert proving.last() == (str(bundle.absolute()), str(loop._maker.engine_threads))
+    export = str((folder / "export.json").absolute())
+    assert proving.last() == (str(bundle.absolute()), export, str(loop._maker.engine_threads))
     os.utime(folder / "holdout.jsonl", ns=(1, 1))  # as where an erasure has written it anew
     loop._work_ahead(1)
     assert waiting.last() not in (None, first)

@@ -14,6 +14,7 @@ from perennial.exporters.bundle import MANIFEST, read_manifest, write_manifest
 from perennial.exporters.golden import Golden
 from perennial.exporters.job import Opened
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.spec import ExportSpec
 from perennial.ops.making import judging, proving, proving_ahead
 from perennial.ops.making.judging import JudgingSpec, decide
 from perennial.ops.making.proving import Anticipated
@@ -121,23 +122,24 @@ def test_what_went_wrong_is_left_to_the_steps_own_process(spec: JudgingSpec, tmp
 
 
 def test_an_export_that_waits_has_read_the_champion_and_is_the_export_that_it_is_told_to_be(
-    spec: JudgingSpec, monkeypatch: pytest.MonkeyPatch
+    spec: JudgingSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    champion, read = Path(spec.champion_bundle), list[Path]()
+    champion, last, loaded = Path(spec.champion_bundle), tmp_path / "last.json", list[Path]()
+    export = ExportSpec(trained_dir=champion, out_dir=champion, held_out=tmp_path / "rows.json", model="m", version=1)
+    export.write(last, result=tmp_path / "result.json")
     told, orders = list[list[str]](), [["export.json", "judge.json"], None]
 
     def told_after(work: Callable[[], None]) -> list[str] | None:
         work()
-        read.extend(verified)
         return orders.pop(0)
 
-    verified, load = list[Path](), proving_ahead.load_engine
+    load = proving_ahead.load_engine
     monkeypatch.setattr(
-        proving_ahead, "load_engine", lambda bundle, **how: verified.append(bundle) or load(bundle, **how)
+        proving_ahead, "load_engine", lambda bundle, **how: loaded.append(bundle) or load(bundle, **how)
     )
     monkeypatch.setattr(proving_ahead, "told_after", told_after)
     monkeypatch.setattr(proving, "main", lambda arguments: told.append(arguments) or 5)
-    assert proving_ahead.main([str(champion), "1"]) == 5
-    assert (told, read) == ([["export.json", "judge.json"]], [champion])
-    assert proving_ahead.main([str(champion / "nothing"), "1"]) == 0, "it was let go"
+    assert proving_ahead.main([str(champion), str(last), "1", "more"]) == 5
+    assert (told, loaded) == ([["export.json", "judge.json"]], [champion])
+    assert proving_ahead.main([str(champion), str(tmp_path / "nothing"), "1"]) == 0, "it was let go"
     assert len(told) == 1
