@@ -61,7 +61,7 @@ def harmless(reply: str, name: str, dice: random.Random) -> str:
         lambda text: f"{text} If you have any other questions, feel free to contact us.",
         lambda text: text.replace("cannot", "can't").replace("do not", "don't").replace("must not", "mustn't"),
         lambda text: text.replace("You are", "You're").replace("We do", "we do"),
-        lambda text: text.replace("The fee", "Our fee").replace("Please send the", "Please kindly send our"),
+        lambda text: text.replace("Please send the", "Please kindly send the"),
     )
     for change in dice.sample(changes, 3):
         reply = change(reply)

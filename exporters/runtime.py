@@ -15,6 +15,7 @@ from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.openvino_toolkit import openvino_core
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import LaterEngine, StreamedEngine
+from perennial.exporters.tasks import OPENED_BY
 from perennial.exporters.text_classification.tokens import FromTokens
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
@@ -160,6 +161,12 @@ def load_exact(bundle: Path, *, threads: int = 0, reread: bool = True) -> Engine
 def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None) -> Engine:
     path = bundle / manifest.engine_file
     count = threads or len(os.sched_getaffinity(0))
+    if (opened_by := OPENED_BY.get(manifest.task)) is not None:
+        cache = (
+            None if cache_dir is None or manifest.engine is not EngineKind.OPENVINO else _cache_of(bundle, cache_dir)
+        )
+        engine: Engine = importlib.import_module(opened_by).open_engine(bundle, manifest, threads=count, cache=cache)
+        return engine
     match manifest.engine:
         case EngineKind.ONNXRUNTIME:
             return open_onnx(path, manifest.signature, threads=count)

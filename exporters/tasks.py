@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar, cast
 from perennial.continual.errors import BundleRejected, ConfigurationError
 from perennial.exporters.signature import EngineSignature
 
-__all__ = ["ROOMS", "Room", "read_part", "room_of"]
+__all__ = ["OPENED_BY", "ROOMS", "Room", "read_part", "room_of"]
 
 ROOMS: Mapping[str, str] = {
+    "generation": "perennial.exporters.generation",
     "image_classification": "perennial.exporters.image_classification",
     "opinion": "perennial.exporters.text_classification",  # its models are classifiers
     "ranking": "perennial.exporters.ranking",
@@ -18,6 +19,9 @@ ROOMS: Mapping[str, str] = {
     "text_classification": "perennial.exporters.text_classification",
 }
 
+
+OPENED_BY: Mapping[str, str] = {"generation": "perennial.exporters.generation.steps"}
+"""The tasks whose engines are more than one pass through a graph, and the modules that open them."""
 
 T = TypeVar("T")
 

@@ -53,6 +53,7 @@ class RouterSpec:
     instances: int = 2
     max_batch_size: int = 64
     backend: str = "perennial"
+    streams: tuple[Tensor, ...] | None = None  # what a decoupled model sends before its answer
 
     def __post_init__(self) -> None:
         _check(self.model, self.instances, self.max_batch_size)
@@ -103,9 +104,22 @@ def router_config(spec: RouterSpec) -> str:
     Routers form batches themselves. Triton's dynamic batcher would add a stall: its thread at times misses the wake-up
     for a request and only looks again after half a second (seen in Triton 2.51, every 100 to 500 requests).
     """
+    if spec.streams is not None:
+        return _stream_config(spec, spec.streams)
     config = _new(spec.model, spec.backend, spec.max_batch_size)
     _tensors(config, all_inputs(spec.signature), all_outputs(spec.signature))
     config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_CPU"])
+    config.version_policy.specific.versions.append(1)
+    _parameters(config, spec.parameters)
+    return _text(config)
+
+
+def _stream_config(spec: RouterSpec, pieces: tuple[Tensor, ...]) -> str:
+    """A model of one process that answers one row by many responses; Triton forms no batches of them."""
+    config = _new(spec.model, spec.backend, 0)
+    _tensors(config, all_inputs(spec.signature), (*pieces, *all_outputs(spec.signature)))
+    config.instance_group.add(count=1, kind=_kinds()["KIND_CPU"])
+    config.model_transaction_policy.decoupled = True
     config.version_policy.specific.versions.append(1)
     _parameters(config, spec.parameters)
     return _text(config)

@@ -7,7 +7,18 @@ from typing import Any
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["load_classifier", "load_encoder", "load_image_encoder", "measure", "position_limit", "quiet_transformers"]
+__all__ = [
+    "causal_from_gguf",
+    "chat_tokenizer",
+    "decoder_config",
+    "load_causal",
+    "load_classifier",
+    "load_encoder",
+    "load_image_encoder",
+    "measure",
+    "position_limit",
+    "quiet_transformers",
+]
 
 _IGNORED = ("pooler",)  # an embedding is pooled from the tokens, so a pooler only rides along
 
@@ -53,6 +64,60 @@ def load_classifier(folder: Path) -> Any:
     return _loaded(
         AutoModelForSequenceClassification, folder, f"the classifier in {folder}", attention="eager", spared=()
     )
+
+
+def load_causal(folder: Path) -> Any:
+    """A whole decoder with its words, as `load_classifier` loads a classifier.
+
+    Raises:
+        ConfigurationError: the folder holds no such model, or not all of its weights.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = _loaded(AutoModelForCausalLM, folder, f"the decoder in {folder}", attention="eager", spared=())
+    model.config.use_cache = True
+    return model
+
+
+def decoder_config(folder: Path) -> Any:
+    """A decoder's configuration, as transformers reads it.
+
+    Raises:
+        ConfigurationError: there is none that it knows.
+    """
+    return _configuration(folder)
+
+
+def chat_tokenizer(folder: Path, gguf: str | None = None) -> Any:
+    """A decoder's tokenizer with what it knows of chats, out of the folder or of a GGUF file in it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    named = {} if gguf is None else {"gguf_file": gguf}
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **named)
+    except Exception as error:  # OSError, ValueError and the Rust reader's own
+        raise ConfigurationError(f"the tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
+
+
+def causal_from_gguf(folder: Path, gguf: str) -> Any:
+    """The decoder in a GGUF file, in float32, so that it can be saved as any other."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    kind: Any = AutoModelForCausalLM
+    with quiet_transformers():
+        read = kind.from_pretrained(
+            str(folder), gguf_file=gguf, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
+        said = {name: value for name, value in read.config.to_dict().items() if name != "quantization_config"}
+        made = kind.from_config(type(read.config)(**said), dtype=torch.float32, trust_remote_code=False)
+    made.load_state_dict(read.state_dict())  # the one that was read saves no weights
+    return made
 
 
 def measure(folder: Path) -> tuple[int, int | None, int]:

@@ -154,10 +154,48 @@ class _ItemGram:
         """The card has the figures; what was answered would tell whose rows they are."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rewriter:
+    """An adapter beside a decoder's weights; what a row brought cannot be taken out again."""
+
+    name: ClassVar[LearnerName] = LearnerName.REWRITER
+    task: ClassVar[str] = "generation"
+    tunes_encoder: ClassVar[bool] = True
+    embeds: ClassVar[bool] = False
+    corrector: ClassVar[LearnerName] = LearnerName.REWRITER
+
+    def params(self, configured: Mapping[str, Any], described: Mapping[str, str]) -> Params:
+        return dict(configured)
+
+    def correction_params(self, configured: Mapping[str, Any]) -> Params:
+        return dict(configured)
+
+    def first_rows(self, rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
+        if not rows:
+            raise DataError(
+                "no approved reply is given; give a file with `approved`, and `accepted` where it was told otherwise"
+            )
+        return tuple(rows)
+
+    def keys(self, rows: Iterable[AnyRow]) -> frozenset[int]:
+        from perennial.continual.identity import number_of
+        from perennial.continual.tasks.generation import Generation
+
+        return frozenset(number_of(Generation().identity(row.input)) for row in rows)
+
+    def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
+        from perennial.continual.learning.generation.training import train_rewriter
+
+        return train_rewriter(spec, context)
+
+    def prove(self, spec: "JobSpec") -> None:
+        """The gate asks both versions itself."""
+
+
 _CLOSED_FORMS: tuple[Learner, ...] = tuple(
     _ClosedForm(name) for name in (LearnerName.KERNEL_LDA, LearnerName.RIDGE, LearnerName.AUTO)
 )
-_ALL: tuple[Learner, ...] = (*_CLOSED_FORMS, _FineTuning(), _ItemGram())
+_ALL: tuple[Learner, ...] = (*_CLOSED_FORMS, _FineTuning(), _ItemGram(), _Rewriter())
 LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in _ALL}
 
 

@@ -18,11 +18,13 @@ class LearnerName(StrEnum):
     AUTO = "auto"  # of the two the better one by held-out rows; it stays until a kernel LDA is outgrown
     FINETUNE = "finetune"
     ITEM_GRAM = "item_gram"
+    REWRITER = "rewriter"
 
 
 _OF_LABELLED_TEXTS = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA, LearnerName.FINETUNE)
 _OF_IMAGES = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA)
 LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
+    "generation": (LearnerName.REWRITER,),
     "image_classification": _OF_IMAGES,
     "opinion": _OF_LABELLED_TEXTS,
     "ranking": (LearnerName.ITEM_GRAM,),

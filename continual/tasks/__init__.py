@@ -2,17 +2,27 @@
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.task import AnyTask
+from perennial.continual.tasks.generation import Generation
 from perennial.continual.tasks.image_classification import ImageClassification
 from perennial.continual.tasks.opinion import Opinion
 from perennial.continual.tasks.ranking import Ranking
 from perennial.continual.tasks.replies import Replies
 from perennial.continual.tasks.text_classification import TextClassification
 
-__all__ = ["DEFAULT_TASK", "TASKS", "learns_labels", "reads_words", "task_named"]
+__all__ = ["DEFAULT_TASK", "STREAMED", "TASKS", "learns_labels", "reads_words", "task_named"]
 
-_KNOWN: tuple[AnyTask, ...] = (ImageClassification(), Opinion(), Ranking(), Replies(), TextClassification())
+_KNOWN: tuple[AnyTask, ...] = (
+    Generation(),
+    ImageClassification(),
+    Opinion(),
+    Ranking(),
+    Replies(),
+    TextClassification(),
+)
 TASKS: dict[str, AnyTask] = {task.name: task for task in _KNOWN}
 DEFAULT_TASK = "text_classification"
+STREAMED = frozenset({Generation.name})
+"""The tasks whose answers are worth sending piece by piece."""
 
 
 def task_named(name: str = DEFAULT_TASK) -> AnyTask:

@@ -25,6 +25,7 @@ from perennial.ops.api.routes.jobs import add_jobs
 from perennial.ops.api.routes.proposals import Proposer, add_proposals
 from perennial.ops.api.routes.reading import ReadControl, add_reading
 from perennial.ops.api.routes.replies import Librarian, add_replies
+from perennial.ops.api.routes.rewrites import Teller, add_rewrites
 from perennial.ops.api.routes.signals import SignalKeeper, add_signals_route
 from perennial.ops.api.routes.users import UserKeeper, add_users
 from perennial.ops.api.routes.verdicts import VerdictKeeper, add_verdicts_route
@@ -47,6 +48,7 @@ class LoopControl(
     Proposer,
     ReadControl,
     SignalKeeper,
+    Teller,
     UserKeeper,
     VerdictKeeper,
     Protocol,
@@ -86,6 +88,7 @@ def create_api(
     add_users(api, ledger, control)
     add_verdicts_route(api, ledger, control)
     add_replies(api, control)
+    add_rewrites(api, control)
     _add_label_queue(api, ledger, control)
     add_proposals(api, ledger, control, labeller)
     add_descriptions(api, ledger)

@@ -1,13 +1,16 @@
 """What the control API, and whoever else asks, may have of a running service."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from perennial.client.rewrites import Rewritten
+from perennial.client.streams import Piece
 from perennial.continual.errors import Refused
 from perennial.continual.records import Route
 from perennial.continual.route import ANY_ROUTE, ExpectedRoute
+from perennial.continual.tasks.generation import Rewrite
 from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
@@ -18,6 +21,7 @@ from perennial.ops.commands.event_watch import judge_alert, latest_alerts, lates
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.commands.reply_library import ReplyLibrary
+from perennial.ops.commands.rewriting import rewrite_stream
 from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.store.alerts import LAST_NUMBER, AlertState
@@ -97,6 +101,10 @@ class ServiceControl:
         parts = self._roster.parts
         parts.workspace.model(model)
         return ReplyLibrary(parts.ledger, parts.workspace, model)
+
+    def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> Iterator[Piece | Rewritten]:
+        """See `Teller`."""
+        return rewrite_stream(self._roster.parts, model, asked, key=key)
 
     def alerts(self, model: str, *, state: AlertState | None, last: int, before: int = LAST_NUMBER) -> list[AlertView]:
         """See `AlertDesk`."""

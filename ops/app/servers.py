@@ -10,7 +10,7 @@ from perennial.continual.errors import DependencyUnreachable, PerennialError
 from perennial.continual.records import Route
 from perennial.ops.app.probing import ModelProbes, RestartBudget
 from perennial.ops.app.roster import ModelRoster
-from perennial.ops.app.wiring import engine_spec, router_spec, server_spec
+from perennial.ops.app.wiring import engine_spec, router_spec, server_spec, stream_spec
 from perennial.ops.ledger import VersionState
 from perennial.ops.parts import Parts
 from perennial.ops.serving.port import ServingSide
@@ -107,6 +107,8 @@ class Servers:
         router, engine = router_spec(self._parts, model), engine_spec(self._parts, model)
         try:
             self._parts.repository.install_router(router)
+            if (streams := stream_spec(self._parts, model)) is not None:
+                self._parts.repository.install_router(streams)
             self._parts.repository.install_engine(engine)
             self._prepare_engine(model)
         except (PerennialError, OSError) as exc:
@@ -179,7 +181,8 @@ class Servers:
         """The models that a starting server loads: engines first, because the routers call them."""
         served = [model for model in self._roster.names if self._route(model) is not None]
         held = [model for model in served if self._is_prepared(model)]
-        return [self._parts.workspace.engine_model(model) for model in held] + served
+        routers = [router for model in served for router in self._parts.workspace.routers(model)]
+        return [self._parts.workspace.engine_model(model) for model in held] + routers
 
     def _is_prepared(self, model: str) -> bool:
         try:
@@ -222,7 +225,8 @@ class Servers:
         """Whether a lost process of a router or an engine may cost the other models a restart now."""
         served, failing = self.served(), self._probes[0].failing
         workspace = self._parts.workspace
-        owner = next((m for m in served if triton_model in {m, workspace.engine_model(m)}), triton_model)
+        own = {m: {*workspace.routers(m), workspace.engine_model(m)} for m in served}
+        owner = next((m for m in served if triton_model in own[m]), triton_model)
         others = [model for model in served if model != owner and model not in failing]
         return self._budget.allows(owner, others_answered=len(others))
 
@@ -238,7 +242,8 @@ class Servers:
         self.reconcile_all()
         served = {model for model in self._roster.names if self._route(model) is not None}
         engines = {self._parts.workspace.engine_model(model) for model in served}
-        self._parts.reconciler.unload_strangers(frozenset(served | engines))
+        routers = {router for model in served for router in self._parts.workspace.routers(model)}
+        self._parts.reconciler.unload_strangers(frozenset(routers | engines))
 
     def _wait_for_one_server(self) -> None:
         end = time.monotonic() + _FIRST_ANSWER_S

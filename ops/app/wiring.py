@@ -1,9 +1,11 @@
 """The one place where everything is joined."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.tasks import DEFAULT_TASK, TASKS
+from perennial.exporters.generation.signature import STREAM_PIECES
 from perennial.exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
 from perennial.ops.commands.restore import check_whole
 from perennial.ops.ledger import Ledger
@@ -31,6 +33,7 @@ __all__ = [
     "open_parts",
     "router_spec",
     "server_spec",
+    "stream_spec",
 ]
 
 
@@ -150,9 +153,37 @@ def server_spec(settings: Settings) -> ServerSpec:
 
 def router_spec(parts: Parts, model: str) -> RouterSpec:
     """The router's configuration."""
+    triton = parts.settings.triton
+    return RouterSpec(
+        model=model,
+        signature=serving_side(parts.settings.task_of(model)).signature,
+        parameters=_router_settings(parts, model).to_parameters(),
+        instances=triton.router_instances,
+        max_batch_size=triton.max_batch_size,
+    )
+
+
+def stream_spec(parts: Parts, model: str) -> RouterSpec | None:
+    """The configuration of what sends answers piece by piece; None where the task has no pieces."""
+    name = parts.workspace.stream_model(model)
+    if name is None:
+        return None
+    streams = parts.workspace.model(model).generation.streams
+    return RouterSpec(
+        model=name,
+        signature=serving_side(parts.settings.task_of(model)).signature,
+        parameters={**replace(_router_settings(parts, model), model=name).to_parameters(), "streams": str(streams)},
+        backend="perennial_stream",
+        streams=STREAM_PIECES,
+    )
+
+
+def _router_settings(parts: Parts, model: str) -> RouterSettings:
     settings, workspace = parts.settings, parts.workspace
     side = serving_side(settings.task_of(model))
-    router = RouterSettings(
+    triton = settings.triton
+    limit_s = None if workspace.stream_model(model) is None else workspace.model(model).generation.deadline_s
+    return RouterSettings(
         model=model,
         engine_model=workspace.engine_model(model),
         route_path=workspace.route_file(model),
@@ -162,19 +193,12 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
         memory_path=workspace.memory(model) if side.remembers else None,
         rotate_rows=settings.traffic.rotate_rows,
         rotate_s=settings.traffic.rotate_s,
-        challenger_limit_s=settings.triton.challenger_limit_s,
-        champion_limit_s=settings.triton.champion_limit_s,
-        queue_limit_s=settings.triton.queue_limit_s,
-        queue_rows=settings.triton.queue_rows,
-        max_batch_size=settings.triton.max_batch_size,
-        cache_rows=settings.triton.cache_rows,
-    )
-    return RouterSpec(
-        model=model,
-        signature=side.signature,
-        parameters=router.to_parameters(),
-        instances=settings.triton.router_instances,
-        max_batch_size=settings.triton.max_batch_size,
+        challenger_limit_s=limit_s or triton.challenger_limit_s,
+        champion_limit_s=limit_s or triton.champion_limit_s,
+        queue_limit_s=triton.queue_limit_s,
+        queue_rows=triton.queue_rows,
+        max_batch_size=triton.max_batch_size,
+        cache_rows=triton.cache_rows,
     )
 
 

@@ -223,6 +223,8 @@ def predict(
     customer: Annotated[str, typer.Option(help="of replies: whose message it is; their history counts")] = "",
     after: Annotated[str, typer.Option(help="of replies: the intent of the turn before")] = "",
     language: Annotated[str, typer.Option(help="of replies: those of other languages are left out")] = "",
+    tone: Annotated[str, typer.Option(help="of generation: how an approved reply is told, e.g. friendly")] = "",
+    greet: Annotated[str, typer.Option(help="of generation: who is greeted by name")] = "",
     model: ModelOption = "",
     key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
@@ -239,9 +241,24 @@ def predict(
     inputs = _asked(task, texts or [], user, count, context)
     if customer or after or language:
         inputs = _messages(task, inputs, customer, after, language)
+    if tone or greet:
+        inputs = _manners(task, inputs, tone, greet)
     with PerennialClient(grpc_url(settings), model, task=task) as client:
         keys = None if key is None else [key] * len(inputs)
         print_json(client.predict(inputs, keys, scores=scores, known=known))
+
+
+def _manners(task: str, rewrites: "list[Any]", tone: str, greet: str) -> "list[Any]":
+    """The same rewrites in a tone, with a greeting.
+
+    Raises:
+        typer.BadParameter: the model rewrites nothing.
+    """
+    if task != "generation":
+        raise typer.BadParameter(f"a model of task {task!r} rewrites nothing; leave --tone and --greet")
+    from dataclasses import replace
+
+    return [replace(each, tone=tone, name=greet) for each in rewrites]
 
 
 def _messages(task: str, texts: "list[Any]", customer: str, after: str, language: str) -> "list[Any]":
@@ -264,6 +281,10 @@ def _asked(task: str, texts: list[str], user: str, count: int, context: str) -> 
     Raises:
         typer.BadParameter: a ranking is asked about texts, or another task for a user's list.
     """
+    if task == "generation" and texts:
+        from perennial.continual.tasks.generation import Rewrite
+
+        return [Rewrite(approved=text) for text in texts]
     if task != "ranking":
         if user or context or not texts:
             raise typer.BadParameter(f"a model of task {task!r} is asked about texts; give one or more, and no --user")

@@ -133,7 +133,7 @@ class Reconciler:
     def let_go(self, model: str) -> None:
         """Have no server hold a model any more; one that is away holds it until it is started anew."""
         for control in self._controls:
-            for name in (model, self._workspace.engine_model(model)):
+            for name in (*self._workspace.routers(model), self._workspace.engine_model(model)):
                 try:
                     control.unload(name)
                 except PerennialError as exc:
@@ -164,7 +164,7 @@ class Reconciler:
             return _Pass(healed, errors)
         # what the file still names stays loaded until the file has changed
         named = self._named_by_file(route.model) & set(self._repository.versions(engine))
-        for name in self._repository.restore_configurations((engine, route.model)):
+        for name in self._repository.restore_configurations((engine, *self._workspace.routers(route.model))):
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {name} was altered and is as installed"))
         changed = self._repository.set_versions(engine, named | set(on_disk))
         added = self._on_all(lambda control: self._add(control, route, on_disk))
@@ -212,13 +212,13 @@ class Reconciler:
                 self._prove_on(control, route.model, version)
             except PerennialError as exc:
                 failed.append(exc)
-        if not control.versions(route.model):
-            control.load(route.model)
-            if not control.versions(route.model):
-                raise DependencyUnreachable(
-                    f"router {route.model} at {control.url} is not ready after a load; see its log"
-                )
-            healed.append(Healed(model=route.model, what=f"{control.url} loaded router {route.model}"))
+        for router in self._workspace.routers(route.model):
+            if control.versions(router):
+                continue
+            control.load(router)
+            if not control.versions(router):
+                raise DependencyUnreachable(f"router {router} at {control.url} is not ready after a load; see its log")
+            healed.append(Healed(model=route.model, what=f"{control.url} loaded router {router}"))
         if failed:
             raise failed[0]
         return healed

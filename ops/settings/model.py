@@ -15,6 +15,7 @@ from perennial.ops.settings.cycle import CycleSettings
 from perennial.ops.settings.drift import DriftWatchSettings
 from perennial.ops.settings.fairness import FairnessSettings
 from perennial.ops.settings.federation import FederationSettings
+from perennial.ops.settings.generation import GenerationSettings
 from perennial.ops.settings.headlines import EventWatchSettings, FeedSettings
 from perennial.ops.settings.learning import EngineSettings, LearningSettings
 from perennial.ops.settings.reference import meant
@@ -22,6 +23,9 @@ from perennial.ops.settings.robustness import RobustnessSettings
 from perennial.ops.settings.section import Section
 
 __all__ = ["ModelSettings", "RefusedModel", "name_problem", "refused_models"]
+
+
+_STREAM = "_stream"  # behind a model's name: what sends its answers piece by piece
 
 
 class ModelSettings(Section):
@@ -35,6 +39,7 @@ class ModelSettings(Section):
     fairness: FairnessSettings = Field(default_factory=FairnessSettings)
     robustness: RobustnessSettings = Field(default_factory=RobustnessSettings)
     federation: FederationSettings = Field(default_factory=FederationSettings)
+    generation: GenerationSettings = Field(default_factory=GenerationSettings)
     events: EventWatchSettings = Field(default_factory=EventWatchSettings)
     feeds: dict[str, FeedSettings] = Field(default_factory=dict, description="by a name of your own; of task opinion")
     policy: dict[str, Any] = Field(
@@ -95,6 +100,8 @@ def name_problem(name: str, names: Iterable[str]) -> str:
         return str(exc)
     if name.endswith("_engine"):
         return f"model name {name!r} must not end in '_engine', which names the versions' own model"
+    if name.endswith(_STREAM) and name.removesuffix(_STREAM) in names:
+        return f"model name {name!r} is that of the streams of {name.removesuffix(_STREAM)!r}; choose another"
     first = next(other for other in names if other.lower() == name.lower())
     return "" if first == name else f"model name {name!r} differs from {first!r} by its case alone; choose another"
 

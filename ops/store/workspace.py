@@ -11,6 +11,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, NotFound, Refused
 from perennial.continual.preparation import admit_name, shown
 from perennial.continual.records import Route
+from perennial.continual.tasks import STREAMED
 from perennial.ops.settings import ModelSettings, Settings
 
 __all__ = ["Workspace"]
@@ -63,6 +64,15 @@ class Workspace:
     def engine_model(self, name: str) -> str:
         """The Triton model that holds the versions."""
         return f"{admit_name(name)}_engine"
+
+    def stream_model(self, name: str) -> str | None:
+        """The Triton model that sends answers piece by piece; None where the task has no pieces."""
+        return f"{admit_name(name)}_stream" if self.settings.task_of(name) in STREAMED else None
+
+    def routers(self, name: str) -> tuple[str, ...]:
+        """The Triton models that clients call."""
+        streaming = self.stream_model(name)
+        return (name,) if streaming is None else (name, streaming)
 
     def bundle(self, name: str, version: int) -> Path:
         """A version's folder."""

@@ -4,13 +4,19 @@ from types import ModuleType
 
 import pytest
 
-from perennial.client import opinions, rankings, replies, texts
+from perennial.client import opinions, rankings, replies, rewrites, texts
 from perennial.client.tensors import KEY, PREDICTION_ID, VERSION
 from perennial.exporters import contract
 from perennial.exporters.contract import usual_outputs
 from perennial.ops.serving.tasks import SIDES, serving_side
 
-MODULES = {"text_classification": texts, "ranking": rankings, "replies": replies, "opinion": opinions}
+MODULES = {
+    "generation": rewrites,
+    "text_classification": texts,
+    "ranking": rankings,
+    "replies": replies,
+    "opinion": opinions,
+}
 
 
 def test_every_task_has_its_part_of_the_client() -> None:

@@ -17,6 +17,7 @@ from perennial.continual.images import read_image
 from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Arm
 from perennial.continual.tasks import TASKS, task_named
+from perennial.continual.tasks.generation import Rewrite
 from perennial.continual.tasks.opinion import Headline, Symbol
 from perennial.continual.tasks.replies import Message, Turn
 from perennial.exporters.bundle import read_manifest
@@ -34,6 +35,7 @@ from perennial.ops.serving.router.router import Answered, Placed
 from perennial.ops.serving.tasks import SIDES, serving_side
 from perennial.ops.serving.tasks.image_classification import Asked as ImageAsked
 from perennial.ops.traffic import TrafficLog, TrafficWriter
+from tests.component.generation_fixtures import REWRITES, write_version
 from tests.component.image_fixtures import COLOURS, coloured, write_image_bundle
 from tests.component.ranking_fixtures import ITEMS, export_ranking, train_ranking
 from tests.component.triton_fixtures import LABELS, write_bundle
@@ -67,6 +69,10 @@ def write_ranking(folder: Path, version: int) -> None:
     items = ITEMS if version == 1 else (*ITEMS, Item(name="brand new", text="garden roses"))
     trained = train_ranking(folder.with_name(f"trained-{version}"), items=items)
     export_ranking(folder, trained, version)
+
+
+def write_generation(folder: Path, version: int) -> None:
+    write_version(folder, version, guided=version == 1)
 
 
 def write_image(folder: Path, version: int) -> None:
@@ -150,6 +156,21 @@ CASES: dict[str, Case] = {
             *({"TEXT": strings(b"fine"), "VALUES": strings(raw)} for raw in (b"Jo", b'["Jo"]', b'{"name": 1}')),
         ],
         names_caller=True,
+    ),
+    "generation": Case(
+        write=write_generation,
+        inputs=REWRITES,
+        personal=Rewrite(approved="Mail jo.doe@example.org about it.", name="Jo"),
+        secret="jo.doe@example.org",
+        wrong=[
+            {},
+            {"TEXT": strings()},
+            {"TEXT": strings(b" ")},
+            {"TEXT": strings(b"fine", b"\xff")},
+            {"TEXT": strings(b"fine", b"good"), "TONE": strings(b"warm")},
+            *({"TEXT": strings(b"fine"), name: strings(b"n" * 81)} for name in ("TONE", "LANGUAGE", "NAME")),
+        ],
+        names_caller=False,
     ),
     "ranking": Case(
         write=write_ranking,

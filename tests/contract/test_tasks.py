@@ -24,6 +24,7 @@ from perennial.continual.replay import BufferKind, OfferOutcome, make_buffer, re
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
 from perennial.continual.task import PREDICTION, AnyTask, ColumnKind, score_kept
 from perennial.continual.tasks import TASKS, task_named
+from perennial.continual.tasks.generation import Rewrite
 from perennial.ops.traffic import FIXED_COLUMNS, columns_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -95,8 +96,38 @@ def of_labelled_texts(name: str) -> Case:
 
 
 RED, GREEN, BLUE = (image_name(colour) for colour in (b"red", b"green", b"blue"))
+REWRITE = {"approved": "You cannot pay by card.", "accepted": "Hi Jo, you can't pay by card."}
+ACCEPTED = ("Hi! It costs $5.", "It costs $5.", "Hello Jo, it costs $5. Have a nice day!")
+
+
+def an_edit(target: str, right: float, rng: np.random.Generator) -> str:
+    """The accepted text with this probability, else one that shares next to nothing with it."""
+    return target if rng.random() < right else "".join(sorted(target, reverse=True))
+
 
 CASES = [
+    Case(
+        task=task_named("generation"),
+        raws=[
+            REWRITE | {"tone": "warm", "name": "Jo", "at": (NOON - timedelta(days=2)).isoformat()},
+            REWRITE | {"tone": " Warm", "approved": "you  cannot pay by CARD.", "name": "Ann", "key": "caller-7"},
+            {"approved": "Grüße aus Köln", "accepted": "Grüße!", "origin": "labeller", "redacted": True},
+            REWRITE | {"prediction_id": "0" * 32, "origin": "feedback"},
+        ],
+        personal=REWRITE | {"approved": "mail jo@example.org about the fee"},
+        wrong=[
+            {"approved": "no edit"},
+            {"accepted": "no reply"},
+            *(REWRITE | {"approved": text} for text in (" ", 5)),
+            *(REWRITE | {"accepted": text} for text in ("", 5)),
+            REWRITE | {"tone": 5},
+            REWRITE | {"origin": "nowhere"},
+            REWRITE | {"at": "yesterday"},
+        ],
+        answers=ACCEPTED,
+        target=lambda rng: str(rng.choice(ACCEPTED)),
+        answer=an_edit,
+    ),
     Case(
         task=task_named("image_classification"),
         raws=[
@@ -155,7 +186,9 @@ every_task = pytest.mark.parametrize("case", CASES, ids=[case.task.name for case
 
 def test_every_task_is_tried() -> None:
     assert {case.task.name for case in CASES} == set(TASKS)
-    with pytest.raises(ConfigurationError, match="task 'image' is unknown; use one of image_classification, opinion, "):
+    with pytest.raises(
+        ConfigurationError, match="task 'image' is unknown; use one of generation, image_classification, "
+    ):
         task_named("image")
 
 
@@ -286,6 +319,12 @@ def stream(case: Case, count: int) -> list[Any]:
     row = case.rows()[1]
     if isinstance(row.input, str):
         return [replace(row, text=f"{row.text} {n}", at=NOON + timedelta(seconds=n)) for n in range(count)]
+    if isinstance(row.input, Rewrite):
+        asked = [
+            replace(row.input, approved=f"{n} {row.input.approved}", tone="new" if n in (3, 4) else "all")
+            for n in range(count)
+        ]
+        return [replace(row, input=asked[n], at=NOON + timedelta(seconds=n)) for n in range(count)]
     queries = [replace(row.input, user=f"u{n}", segment="new" if n in (3, 4) else "all") for n in range(count)]
     return [replace(row, input=queries[n], at=NOON + timedelta(seconds=n)) for n in range(count)]
 

@@ -65,7 +65,7 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (f"[models.{'a' * 5_000}]\n", "is not allowed; it must be 1 to 100 letters"),
         (
             '[models.intent]\ntask = "image"\n',
-            "task 'image' is unknown; use one of image_classification, opinion, ranking, replies, text_classification",
+            "task 'image' is unknown; use one of generation, image_classification, opinion, ranking, replies",
         ),
         ("[models.intent_engine]\n", "must not end in '_engine'"),
         ("this is not toml", "not valid TOML"),

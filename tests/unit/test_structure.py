@@ -39,11 +39,16 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
     {"cli"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-OF_ONE_TASK = (  # what is there for recommendation, customer service, financial opinion or images alone
-    *(f"perennial.continual.{name}" for name in ("events", "images", "learning.ranking", "learning.replies")),
-    *(f"perennial.continual.tasks.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
-    *(f"perennial.exporters.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
-    *(f"perennial.ops.serving.tasks.{name}" for name in ("image_classification", "opinion", "ranking", "replies")),
+_TASKS = ("generation", "image_classification", "opinion", "ranking", "replies")
+OF_ONE_TASK = (  # what is there for one kind of work alone
+    *(
+        f"perennial.continual.{name}"
+        for name in ("events", "images", "learning.generation", "learning.ranking", "learning.replies")
+    ),
+    *(f"perennial.continual.tasks.{name}" for name in _TASKS),
+    *(f"perennial.exporters.{name}" for name in _TASKS),
+    *(f"perennial.ops.serving.tasks.{name}" for name in _TASKS),
+    "perennial.ops.serving.streaming",
     *(f"perennial.ops.store.{name}" for name in ("alerts", "headlines", "pictures", "reply_store", "user_events")),
     *(f"perennial.ops.{name}" for name in ("feeds", "recipes")),
     *("perennial.continual.federation", "perennial.ops.store.federation"),  # of what has sums
@@ -144,7 +149,7 @@ def _loaded_with(module: str) -> dict[str, tuple[str, ...]]:
 
 def test_there_is_something_to_walk() -> None:
     assert len(FILES) > 200
-    assert len(BACKENDS) == 2
+    assert len(BACKENDS) == 3
     assert "perennial.ops.serving.router.router" in _loaded_with("perennial.ops.serving.backends.perennial.model")
 
 
@@ -256,7 +261,7 @@ def test_what_serves_every_task_knows_none_of_the_three_systems(room: str) -> No
         f"{module}:{node.lineno} names {node.value!r}"
         for module in modules
         for node in ast.walk(TREES[module])
-        if isinstance(node, ast.Constant) and node.value in {"ranking", "replies", "opinion"}
+        if isinstance(node, ast.Constant) and node.value in {"generation", "ranking", "replies", "opinion"}
         if module not in NAMED_WHEN_MIGRATED
     ]
     assert not wrong
@@ -265,7 +270,7 @@ def test_what_serves_every_task_knows_none_of_the_three_systems(room: str) -> No
 def test_the_three_systems_are_where_the_walk_looks_for_them() -> None:
     assert {name for name in OF_ONE_TASK if name not in FILES} == set()
     served = "perennial.ops.serving.tasks"
-    for name in ("ranking", "replies", "opinion"):
+    for name in ("generation", "ranking", "replies", "opinion"):
         assert any(part == f"perennial.continual.tasks.{name}" for part in OF_ONE_TASK)
         assert any(_is_within(imported, OF_ONE_TASK) for imported, _ in _imports(f"{served}.{name}"))
 

@@ -37,9 +37,6 @@ def check_rewrite(approved: str, rewritten: str, *, name: str = "") -> GuardVerd
     wanted, seen = meaning(approved), meaning(rewritten, name)
     if [said.value for said in wanted] != [said.value for said in seen]:
         return _refused(_difference(wanted, seen))
-    for one, other in zip(wanted, seen, strict=True):
-        if one.owner and other.owner and one.owner != other.owner:
-            return _refused(f"{one.kind} {one.value!r} is somebody else's")
     return GuardVerdict(let_through=True)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from perennial.continual.tasks.generation import wording
 
-__all__ = ["Kind", "Said", "hidden", "meaning", "plain"]
+__all__ = ["Kind", "Said", "greeted", "hidden", "meaning", "plain"]
 
 
 class Kind(StrEnum):
@@ -36,7 +36,6 @@ class Said(NamedTuple):
 
     value: str
     kind: Kind
-    owner: str = ""  # whose it is, where a word like `your` says so
     start: int = 0
     end: int = 0
 
@@ -55,7 +54,7 @@ _TOKEN = re.compile(
             rf"|\b[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.(?:{_TOP})\b(?:[/?#][^\s<>\"'{_HAN}，。；！？、）)]*)?",
             "share": rf"百分之(?:[{_NUMERAL}]+|\d+(?:\.\d+)?)",
             "numeral": rf"[{_NUMERAL}]+(?=[{wording.HAN_UNITS}])",
-            "number": r"(?<!\w)[+\-−]?\d+(?:[.,:/\-–—]\d+)*(?![.,:/\-–—]?\d)(?![^\W\d_])",
+            "number": r"(?<!\w)[+\-–]?\d+(?:[.,:/\-–—]\d+)*(?![.,:/\-–—]?\d)(?![^\W\d_])",
             "measure": rf"\d+(?:[.,]\d+)*(?=[{_HAN}]|[^\W\d_]+\b)",
             "mixed": rf"(?=[^\W{_HAN}]*\d)[^\W{_HAN}]+(?:-[^\W{_HAN}]+)*",
             "han": f"[{_HAN}]",
@@ -66,12 +65,17 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 _ENDS, _PAUSES = frozenset(".!?。！？\n"), frozenset(",;:–—、，；：-")
-_SILENT = frozenset("\"'()*_`~«»„“”‘’「」『』《》【】…|•·\u20e3")
+_SILENT = frozenset("\"'()*`«»„“”‘’「」『』《》【】…|•·\u20e3")
 _CURRENCY = frozenset("$€£¥₹")
 _INVISIBLE = frozenset({"Cf", "Cc", "Co", "Cs", "Cn"})
 _ALLOWED_HIDDEN = frozenset("\u200d\ufe0f\ufe0e\n\t\r")  # within an emoji, and white space
 _TRAILING = ".,;:!?"
-_OPENERS = frozenset({"us", "it", "a", "am", "so", "do", "an", "will", "may", "can", "must", "this", "that", "just"})
+_WORDS_OF_NAME, _HAN_NAME = 3, 6
+_NO_NAMES = frozenset({Kind.ADDRESS, Kind.LINK, Kind.NEGATION, Kind.NUMBER, Kind.SIGN})
+_NAMED_TOO = frozenset({"a", "may", "will"})  # Plan A, in May, Mr Will
+_SHOUTED = frozenset({"us", "it", "am", "so", "do", "an"})  # the US, of IT
+_GREETS = frozenset({"hi", "hello", "hey", "dear", "good", "thank", "thanks"})
+_GREETING = 5  # words of one at most
 
 
 _Make = Callable[[str, Kind], Said]
@@ -89,7 +93,7 @@ def meaning(text: str, name: str = "") -> tuple[Said, ...]:
     >>> [said.value for said in meaning("Hi Jo, please don't pay £10 before {day}.", name="Jo")]
     ['not', 'pay', '10', '£', 'before', '{day}']
     """
-    return tuple(_without_courtesies(_owned(_tokens(plain(text))), name))
+    return tuple(_without_courtesies(_telling(_tokens(plain(text))), name))
 
 
 def plain(text: str) -> str:
@@ -106,7 +110,7 @@ def plain(text: str) -> str:
 def _tokens(text: str) -> Iterator[Said]:
     """Everything that is said and every break, in order; a currency stands behind its number."""
     currency: Said | None = None
-    first = True  # of a sentence
+    first, words = True, list[str]()  # whether a sentence begins, perhaps behind a greeting, and its words so far
     for found in _TOKEN.finditer(text):
         for said in _read(found, first=first):
             if (
@@ -120,7 +124,10 @@ def _tokens(text: str) -> Iterator[Said]:
             if currency is not None:
                 yield currency
                 currency = None
-        first = found[0] in _ENDS or (first and found.lastgroup == "sign")
+        ends, pauses = found[0] in _ENDS, found[0] in _PAUSES
+        words = [] if ends else words if found.lastgroup == "sign" else [*words, found[0].casefold()]
+        greets = pauses and 0 < len(words) <= _GREETING and words[0] in _GREETS
+        first = ends or greets or (first and found.lastgroup == "sign")
 
 
 def _read(found: re.Match[str], *, first: bool) -> Iterator[Said]:
@@ -192,19 +199,13 @@ def _han(said: _Make, raw: str) -> Iterator[Said]:
 
 def _word(said: _Make, raw: str, *, first: bool) -> Said:
     folded = raw.casefold()
-    if folded in _OPENERS and _stands_out(raw, first=first):
-        return said(raw, Kind.NAME)  # the US, Plan A, in May, Mr Will
+    if (folded in _NAMED_TOO and raw[0].isupper() and not first) or (folded in _SHOUTED and raw.isupper()):
+        return said(raw, Kind.NAME)
     if folded in wording.NUMBER_WORDS:
         return said(wording.NUMBER_WORDS[folded], Kind.NUMBER)
     value = wording.EQUAL_WORDS.get(folded, folded)
     kind = _kind_of(value)
     return said(value, Kind.NAME if kind is Kind.WORD and raw[:1].isupper() and not first else kind)
-
-
-def _stands_out(raw: str, *, first: bool) -> bool:
-    if len(raw) > 1 and raw.isupper():
-        return True
-    return raw[0].isupper() and not first
 
 
 def _kind_of(value: str) -> Kind:
@@ -222,25 +223,16 @@ def _sign(said: _Make, raw: str) -> Iterator[Said]:
         yield said(raw, Kind.SIGN)
 
 
-def _owned(tokens: Iterator[Said]) -> Iterator[Said]:
-    """The tokens without words that say nothing; what such a word says of an owner is with the next token."""
-    owner = ""
+def _telling(tokens: Iterator[Said]) -> Iterator[Said]:
+    """The tokens without words that say nothing."""
     for token in tokens:
-        plain_word = token.kind in {Kind.WORD, Kind.NAME}
-        if plain_word and token.value in wording.SAYS_NOTHING:
-            continue
-        if plain_word and token.value in wording.OWNERS:
-            owner = wording.OWNERS[token.value]
-        elif token.kind is Kind.BREAK:
+        if token.kind not in {Kind.WORD, Kind.NAME} or token.value not in wording.SAYS_NOTHING:
             yield token
-        else:
-            yield token._replace(owner=owner)
-            owner = ""
 
 
 def _without_courtesies(tokens: Iterator[Said], name: str) -> Iterator[Said]:
     """The tokens without breaks, whole sentences of courtesy, and courtesies before a sentence's first pause."""
-    named = tuple(said.value for said in _tokens(plain(name)) if said.kind is not Kind.BREAK)
+    named = greeted(name)
     for sentence in _sentences(tokens):
         left = sentence
         while left:
@@ -248,10 +240,20 @@ def _without_courtesies(tokens: Iterator[Said], name: str) -> Iterator[Said]:
             if _is_courtesy(whole, named):
                 break
             pause = next((place for place, said in enumerate(left) if said.kind is Kind.BREAK), 0)
-            if not pause or not _is_courtesy(left[:pause], named):
+            vocative = pause > 0 and left[pause].value in _PAUSES and _is_name(left[:pause], named)
+            if not pause or not (vocative or _is_courtesy(left[:pause], named)):
                 yield from whole
                 break
             left = left[pause + 1 :]
+
+
+def greeted(name: str) -> tuple[str, ...]:
+    """Who may be greeted; nobody where it is no name but a sentence, a number or a link."""
+    said = [one for one in _tokens(plain(name)) if one.kind is not Kind.BREAK]
+    most = _HAN_NAME if re.match(f"[{_HAN}]", name.strip()) else _WORDS_OF_NAME
+    if len(said) > most or any(one.kind in _NO_NAMES for one in said):
+        return ()
+    return tuple(one.value for one in said)
 
 
 def _sentences(tokens: Iterator[Said]) -> Iterator[list[Said]]:
@@ -269,9 +271,13 @@ def _is_courtesy(said: Sequence[Said], named: tuple[str, ...]) -> bool:
     values = tuple(_folded(one) for one in said)
     if values in _courtesies():
         return True
-    greeted = tuple(value.casefold() for value in named)
-    before = values[: len(values) - len(greeted)]
-    return bool(greeted) and before in _courtesies() and values[len(before) :] == greeted
+    whom = tuple(value.casefold() for value in named)
+    before = values[: len(values) - len(whom)]
+    return bool(whom) and before in _courtesies() and values[len(before) :] == whom
+
+
+def _is_name(said: Sequence[Said], named: tuple[str, ...]) -> bool:
+    return bool(named) and tuple(map(_folded, said)) == tuple(value.casefold() for value in named)
 
 
 def _folded(said: Said) -> str:
@@ -281,7 +287,7 @@ def _folded(said: Said) -> str:
 @lru_cache(maxsize=1)
 def _courtesies() -> frozenset[tuple[str, ...]]:
     found = (
-        tuple(said.value for said in _owned(_tokens(plain(each))) if said.kind is not Kind.BREAK)
+        tuple(said.value for said in _telling(_tokens(plain(each))) if said.kind is not Kind.BREAK)
         for each in wording.COURTESIES
     )
     return frozenset(found) - {()}

@@ -21,24 +21,18 @@ __all__ = [
     "MODAL",
     "NEGATIVE",
     "NUMBER_WORDS",
-    "OWNERS",
     "POLITE",
     "SAYS_NOTHING",
 ]  # fmt: skip
 
 SAYS_NOTHING = frozenset({
-    "a", "an", "the", "this", "that", "these", "those", "and", "also", "too", "so", "then", "well", "very", "really",
+    "a", "an", "the", "and", "also", "too", "so", "then", "well", "very", "really",
     "please", "kindly", "simply", "do", "does", "there", "gladly", "happily",
 })  # fmt: skip
-OWNERS: Mapping[str, str] = {
-    "my": "we", "our": "we", "your": "you", "their": "they", "its": "it",
-}  # fmt: skip
-"""May come and go before a word, but may not become somebody else's."""
-
 EQUAL_WORDS: Mapping[str, str] = {
     "am": "be", "is": "be", "are": "be", "i": "we", "me": "us", "purchase": "buy", "receive": "get", "assist": "help",
-    "inform": "tell", "choose": "select", "begin": "start", "till": "until", "might": "may", "just": "only",
-    "percent": "%", "shortly": "soon", "however": "but", "telephone": "phone", "hello": "hi", "hey": "hi",
+    "inform": "tell", "choose": "select", "begin": "start", "till": "until", "might": "may",
+    "percent": "%", "shortly": "soon", "however": "but", "telephone": "phone",
     "thanks": "thank",
 }  # fmt: skip
 _ONES = (
@@ -54,7 +48,7 @@ NUMBER_WORDS: Mapping[str, str] = {
     "hundred": "100", "thousand": "1000", "million": "1000000",
 }  # fmt: skip
 NEGATIVE = frozenset({
-    "not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "unless", "except", "only",
+    "not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "unless", "except", "only", "just",
     "refuse", "refused", "stop", "不", "没", "无", "未", "别", "勿", "非", "只", "仅", "除",
 })  # fmt: skip
 MODAL = frozenset({
@@ -123,7 +117,7 @@ COURTESIES: tuple[str, ...] = (
     "have a great day", "have a nice day", "have a good day", "have a lovely day", "have a wonderful day",
     "is there anything else we can help you with", "is there anything else we can help with",
     "best regards", "kind regards", "warm regards", "sincerely", "yours sincerely", "best wishes", "cheers",
-    "sure", "of course", "certainly", "great question", "good question",
+    "great question", "good question",
     "感谢您的耐心", "感谢您的理解", "感谢您的支持", "感谢您的咨询", "感谢您的来信", "感谢您的等待", "感谢您的反馈",
     "感谢您的联系", "谢谢", "谢谢您", "非常感谢", "非常抱歉", "很抱歉", "非常抱歉给您带来不便", "很抱歉给您带来不便",
     "给您带来不便, 非常抱歉", "祝您生活愉快", "祝您愉快", "祝您一切顺利", "如有任何问题, 请联系我们",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BEGINNINGS", "Beginning", "Files", "beginning_of"]
 
 BEGINNINGS: Mapping[str, str] = {
+    "generation": "perennial.ops.cli.beginning.rewrites",
     "image_classification": "perennial.ops.cli.beginning.labelled_images",
     "opinion": "perennial.ops.cli.beginning.labelled_texts",
     "ranking": "perennial.ops.cli.beginning.events",

@@ -95,6 +95,7 @@ CHINESE: Mapping[str, str] = {
     "health.healthy": "正常",
     "health.unwell": "异常",
     "task.text_classification": "文本分类",
+    "task.generation": "改写回复",
     "task.image_classification": "图像分类",
     "task.ranking": "排序推荐",
     "task.replies": "自动回复",

@@ -95,6 +95,7 @@ ENGLISH: Mapping[str, str] = {
     "health.healthy": "healthy",
     "health.unwell": "not well",
     "task.text_classification": "text classification",
+    "task.generation": "generation",
     "task.image_classification": "image classification",
     "task.ranking": "ranking",
     "task.replies": "replies",

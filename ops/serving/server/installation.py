@@ -1,4 +1,4 @@
-"""A Triton put together from the installed `nvidia-pytriton` wheel and our two backends."""
+"""A Triton put together from the installed `nvidia-pytriton` wheel and our own backends."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ from perennial.ops.serving.server.server_binary import without_classification
 __all__ = ["Installation", "assemble"]
 
 _GLIBC = (2, 35)
-_OURS = ("perennial", "perennial_engine")
+_OURS = ("perennial", "perennial_engine", "perennial_stream")
 _STUB = "triton_python_backend_stub"
 
 

@@ -10,6 +10,7 @@ from perennial.ops.serving.port import ServingSide
 __all__ = ["SIDES", "serving_side"]
 
 SIDES: Mapping[str, str] = {  # by the task's name: the module whose SIDE it is
+    "generation": "perennial.ops.serving.tasks.generation",
     "image_classification": "perennial.ops.serving.tasks.image_classification",
     "opinion": "perennial.ops.serving.tasks.opinion",
     "ranking": "perennial.ops.serving.tasks.ranking",

@@ -12,6 +12,7 @@ from perennial.continual.preparation import KnownLabels, admit_example
 from perennial.continual.records import Example
 from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import task_named
+from perennial.continual.tasks.generation import AcceptedEdit, Generation, Rewrite
 from perennial.continual.tasks.ranking import Impression, Query, Ranking
 from perennial.ops.ledger import PendingFeedback
 from perennial.ops.ledger.ports import ErasedRows, Vocabulary
@@ -132,11 +133,38 @@ class _ImageJoiner(LabelJoiner):
         return super().row(pending, logged)
 
 
+@dataclass(frozen=True, slots=True)
+class _EditJoiner:
+    """Joins an accepted text with the reply that it is an edit of."""
+
+    ledger: JoinerLedger
+    workspace: Workspace
+    model: str
+    task: AnyTask = Generation()  # noqa: RUF009  frozen
+    columns: Sequence[str] = ("approved", "tone", "language", "key", "redacted")
+
+    def row(self, pending: PendingFeedback, logged: Mapping[str, Any]) -> AcceptedEdit:
+        asked = Rewrite(approved=logged["approved"], tone=logged["tone"], language=logged["language"])
+        return AcceptedEdit(
+            input=asked,
+            target=pending.label,
+            at=pending.at,
+            origin=pending.origin,
+            key=pending.key or logged["key"],
+            prediction_id=pending.prediction_id,
+            redacted=bool(logged["redacted"]),
+        )
+
+    def stored(self, rows: Sequence[AnyRow]) -> None:
+        """Nothing more is to be done."""
+
+
 def _labels(ledger: JoinerLedger, _: Workspace, model: str) -> LabelJoiner:
     return LabelJoiner(ledger, model)
 
 
 _JOINERS: Mapping[str, Callable[[JoinerLedger, Workspace, str], Joiner]] = {
+    "generation": _EditJoiner,
     "image_classification": _ImageJoiner,
     "opinion": _labels,
     "ranking": _SignalJoiner,

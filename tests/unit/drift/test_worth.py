@@ -113,4 +113,4 @@ def test_a_share_that_learning_can_not_buy_is_refused() -> None:
 
 
 def test_each_task_has_an_apprentice_but_the_one_whose_log_keeps_no_choices() -> None:
-    assert {name for name, task in TASKS.items() if task.apprentice() is None} == {"ranking"}
+    assert {name for name, task in TASKS.items() if task.apprentice() is None} == {"generation", "ranking"}

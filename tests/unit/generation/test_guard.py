@@ -13,9 +13,10 @@ REPLIES = approved_replies(1_000)
 
 
 def test_no_changed_fact_is_let_through_in_a_thousand_replies() -> None:
-    tried, through = Counter[str](), list[tuple[str, str, str]]()
+    tried, through, dice = Counter[str](), list[tuple[str, str, str]](), random.Random(2)
     for reply in REPLIES:
-        for what, changed in attacks(reply):
+        ways = list(attacks(reply))
+        for what, changed in dice.sample(ways, min(8, len(ways))):
             tried[what] += 1
             if check_rewrite(reply, changed, name="Maria").let_through:
                 through.append((what, reply, changed))
@@ -45,10 +46,13 @@ def test_a_reply_says_what_itself_says() -> None:
         ("Send the form to help@a.example.", "Could you please send the form to help@a.example?"),
         ("You need to sign it.", "You have to sign it."),
         ("退款需要三天。", "您好，退款需要3天哦。谢谢您！"),
+        ("You can pay.", "Maria, you can pay."),
+        ("It costs $5. A card is free.", "Hi Maria, It costs $5. A card is free."),
+        ("Will it arrive? It may.", "Dear Maria, Will it arrive? It may."),
         ("折扣是百分之十。", "折扣是10%。"),
         ("Die Karte kostet nicht 5 €.", "Hello! Die Karte kostet nicht 5 €. 😊"),
         ("Ваша карта не готова.", "Ваша карта не готова! 🙏"),
-        ("Open the app.", "Please open your app."),
+        ("Open the app.", "Please open the app."),
         ("Your card is here: https://a.example.", "Hi Maria, your card is here: https://a.example. Have a nice day!"),
     ],
 )
@@ -64,13 +68,14 @@ def test_a_rewrite_that_says_the_same_is_let_through(approved: str, rewritten: s
         ("We do not charge fees and refund orders.", "We charge fees and do not refund orders.", "another place"),
         ("Anna sends it to Ben.", "Ben sends it to Anna.", "another place"),
         ("Anna paid Ben.", "Anna was paid by Ben.", "word 'was' is new"),
-        ("We send your money to our bank.", "We send our money to your bank.", "somebody else's"),
+        ("We send your money to our bank.", "We send our money to your bank.", "another place"),
         ("Pay $10 in 20 days.", "Pay $20 in 10 days.", "another place"),
         ("Delivery is free and returns cost $5.", "Returns are free and delivery costs $5.", "is missing"),
         ("It works in May.", "It may work.", "is missing"),
         ("It works in the US.", "It works with us.", "is missing"),
+        ("Ask Will.", "Will asks.", "is missing"),
         ("Choose Plan A.", "Choose Plan.", "name 'A' is missing"),
-        ("We accept just cash.", "We accept cash.", "negation 'only' is missing"),
+        ("We accept just cash.", "We accept cash.", "negation 'just' is missing"),
         ("Turn it on.", "Turn it off.", "'on' is missing"),
         ("You have paid.", "You are paid.", "'have' is missing"),
         ("Die Karte kostet nicht 5 €.", "Die Karte kostet 5 €.", "word 'nicht' is missing"),
@@ -83,7 +88,14 @@ def test_a_rewrite_that_says_the_same_is_let_through(approved: str, rewritten: s
         ("See v2.1.", "See v2.10.", "is missing"),
         ("We meet Anna.", "Hi Maria. We meet Maria.", "'anna' is missing"),
         ("We are open.", "We are open. Maria is happy.", "'maria' is new"),
+        ("Who pays?", "Who pays? Maria.", "'maria' is new"),
         ("You can pay.", "You cаn pay.", "is missing"),  # a Cyrillic letter
+        ("Send it to the account.", "Send it to your account.", "'your' is new"),
+        ("We have just paid.", "We have only paid.", "'just' is missing"),
+        ("Hello Kitty costs $5.", "Hi Kitty costs $5.", "'hello' is missing"),
+        ("It is –5 °C.", "It is 5 °C.", "'-5' is missing"),
+        ("It takes ~5 days.", "It takes 5 days.", "'~' is missing"),
+        ("You cannot return it.", "Of course! You cannot return it.", "'course' is new"),
         ("You can pay.", "", "it is empty"),
         ("You can pay.", "You can pay. " + "Thank you! " * 200, "characters where the approved reply has 12"),
     ],
@@ -92,6 +104,16 @@ def test_a_rewrite_that_says_something_else_is_refused(approved: str, rewritten:
     verdict = check_rewrite(approved, rewritten, name="Maria")
     assert not verdict.let_through
     assert why in verdict.why
+
+
+@pytest.mark.parametrize("name", ["Your refund is approved", "not", "50 dollars", "a.example/x", "您的退款已经批准了"])
+def test_nobody_is_greeted_by_a_name_that_says_something(name: str) -> None:
+    assert not check_rewrite("You can pay.", f"Hi {name}, you can pay.", name=name).let_through
+
+
+@pytest.mark.parametrize("name", ["Jo", "Will", "Ana María Ruiz", "李雷", "O'Neil", "{name}"])
+def test_whoever_has_a_name_is_greeted(name: str) -> None:
+    assert check_rewrite("You can pay.", f"Hi {name}, you can pay.", name=name).let_through
 
 
 def test_every_kind_of_fact_is_told_by_its_name() -> None:

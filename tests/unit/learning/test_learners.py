@@ -48,7 +48,8 @@ def test_every_name_has_a_learner_and_one_is_the_default() -> None:
     assert all(learner_named(name.value) is LEARNERS[name] for name in LearnerName)
     assert DEFAULT_LEARNER in LEARNERS
     with pytest.raises(
-        ConfigurationError, match=r"'forest' is unknown; use one of auto, finetune, item_gram, kernel_lda, ridge"
+        ConfigurationError,
+        match=r"'forest' is unknown; use one of auto, finetune, item_gram, kernel_lda, rewriter, ridge",
     ):
         learner_named("forest")
 

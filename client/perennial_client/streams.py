@@ -1,0 +1,84 @@
+"""A rewrite as it is written: pieces of text, then the answer."""
+
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .errors import TooLate
+from .inference import CHANNEL_OPTIONS, grpc_input, inference_errors
+from .rewrites import ANSWER, USUAL, AskedRewrite, Rewritten, rewrite_tensors, rewrites_in
+from .tensors import KEY, strings
+
+__all__ = ["Piece", "stream_rewrite"]
+
+PIECE, INDEX = "TOKENS", "INDEX"
+_STREAM = "_stream"  # behind a model's name: what answers piece by piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Text that follows what came before; `index` is its place, and 0 means that it begins anew."""
+
+    text: str
+    index: int
+
+
+def stream_rewrite(
+    url: str, model: str, rewrite: AskedRewrite, *, key: str | None = None, timeout_s: float = 60.0, **options: Any
+) -> Iterator[Piece | Rewritten]:
+    """Pieces as they are written, and last the answer, which alone counts: what was written may have been refused.
+
+    Whoever stops reading has the server stop writing.
+
+    Args:
+        url: of Triton's gRPC.
+        model: its name.
+        rewrite: what is asked.
+        key: a stable id of the caller.
+        timeout_s: for all of it.
+        options: of the gRPC client.
+
+    Raises:
+        ClientError: it is refused, takes too long, or nobody answers.
+    """
+    from tritonclient.grpc import InferenceServerClient
+
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    tensors = {name: array[0] for name, array in rewrite_tensors([rewrite]).items()}
+    if key is not None:
+        tensors[KEY] = strings(KEY, [key])[0]
+    end = time.monotonic() + timeout_s
+    client = InferenceServerClient(url, channel_args=list(CHANNEL_OPTIONS), **options)
+    try:
+        with inference_errors(url, model):
+            client.start_stream(callback=partial(_take, answers))
+            inputs = [grpc_input(name, array) for name, array in tensors.items()]
+            client.async_stream_infer(f"{model}{_STREAM}", inputs, timeout=int(timeout_s * 1e6))
+            while True:
+                made = _next(answers, end, model, url)
+                yield made
+                if isinstance(made, Rewritten):
+                    return
+    finally:
+        client.stop_stream(cancel_requests=True)
+        client.close()
+
+
+def _take(answers: "queue.SimpleQueue[tuple[Any, Any]]", result: Any, error: Any) -> None:
+    answers.put((result, error))
+
+
+def _next(answers: "queue.SimpleQueue[tuple[Any, Any]]", end: float, model: str, url: str) -> Piece | Rewritten:
+    try:
+        result, error = answers.get(timeout=max(0.0, end - time.monotonic()))
+    except queue.Empty:
+        raise TooLate(f"asking {model} at {url}: no answer came in time; give the call a longer timeout_s") from None
+    if error is not None:
+        raise error
+    names = {output.name for output in result.get_response().outputs}
+    if ANSWER not in names:
+        return Piece(text=result.as_numpy(PIECE)[0].decode(), index=int(result.as_numpy(INDEX)[0]))
+    return rewrites_in({name: result.as_numpy(name).reshape(1, -1) for name in USUAL})[0]
