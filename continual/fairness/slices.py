@@ -91,7 +91,7 @@ def slices_of(
     >>> [(each.group, each.accuracy.mean) for each in found.groups]
     [('n', 1.0), ('s', 0.5)]
     >>> round(found.gaps[0].difference.low, 2)
-    0.34
+    0.33
     """
     counted = Counted.of(groups, labels, given)
     names, classes = counted.groups, counted.classes

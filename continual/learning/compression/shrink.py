@@ -19,7 +19,7 @@ def layers_kept(count: int, keep: int) -> list[int]:
     """Which layers stay of so many: spread evenly, the first and the last among them where there are two.
 
     >>> layers_kept(6, 3), layers_kept(12, 4), layers_kept(6, 1)
-    ([0, 2, 5], [0, 4, 7, 11], [5])
+    ([0, 2, 5], [0, 3, 7, 11], [5])
     """
     if not 1 <= keep <= count:
         raise ConfigurationError(f"{keep} layers to keep of {count}; keep 1 to {count}")

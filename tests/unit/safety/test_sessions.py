@@ -8,7 +8,7 @@ import pytest
 
 from perennial.ops.safety.sessions import Sessions
 
-TOKENS = ("sha256:aa", "sha256:bb")
+TOKENS = ("sha256:of-one", "sha256:of-another")
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_session_is_known_by_its_token_also_to_the_next_process(file: Path) ->
     assert after.owner_of(cookie, TOKENS) == TOKENS[1]
     assert after.owner_of(cookie, TOKENS[:1]) is None, "a token that left the settings takes its sessions with it"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "bb" not in cookie
+    assert "another" not in cookie
 
 
 def test_what_was_ended_stays_ended(file: Path) -> None:
