@@ -112,17 +112,18 @@ def test_new_digits_are_learnt_unattended_without_a_failed_request(place: E2eWor
         assert (_model(place)["champion"], _model(place)["cycle"]) == (1, None)
         assert np.mean([answer.label == label for label, answer in traffic.answers]) > 0.7
         traffic.about = digits(LATER)
-        wait_for(lambda: _model(place)["champion"] == 2, 120, "version 2 to answer")
+        wait_for(lambda: _model(place)["champion"] > 1, 120, "a new version to answer")
+        wait_for(lambda: _model(place)["cycle"] is None, 60, "the end of probation")
         seen = len(traffic.answers)
-        wait_for(lambda: len(traffic.answers) > seen + 60, 60, "answers of version 2")
+        wait_for(lambda: len(traffic.answers) > seen + 60, 60, "answers of the new version")
         late = traffic.answers[-40:]
-        assert {answer.version for _, answer in late} == {2}
+        assert min(answer.version for _, answer in late) > 1
         assert np.mean([answer.label == label for label, answer in late]) > 0.6
         assert traffic.failed == 0
-    wait_for(lambda: _model(place)["cycle"] is None, 60, "the end of probation")
-    versions = place.here("model", "list", *HERE, "--json")
-    assert "drift" in versions[1]["lineage"]["reason"]
-    assert versions[1]["classes"] == 10
+    learnt = late[-1][1].version
+    versions = {each["version"]: each for each in place.here("model", "list", *HERE, "--json")}
+    assert "drift" in versions[learnt]["lineage"]["reason"]
+    assert versions[learnt]["classes"] == 10
     drifted = [window for window in place.here("drift", "watch", *HERE, "--json") if window["comparison"]["drifted"]]
     signals = {signal["signal"] for window in drifted for signal in window["comparison"]["signals"]}
     assert {"embedding", "brightness", "size"} <= signals
