@@ -6,8 +6,9 @@ import numpy as np
 
 from .errors import BadInput
 from .tensors import Array
+from .texts import FURTHER, USUAL
 
-__all__ = ["image_tensors"]
+__all__ = ["FURTHER", "USUAL", "image_tensors"]
 
 IMAGE = "IMAGE"
 

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from perennial.client import opinions, rankings, replies, rewrites, texts
+from perennial.client import images, opinions, rankings, replies, rewrites, texts
 from perennial.client.tensors import KEY, PREDICTION_ID, VERSION
 from perennial.exporters import contract
 from perennial.exporters.contract import usual_outputs
@@ -12,6 +12,7 @@ from perennial.ops.serving.tasks import SIDES, serving_side
 
 MODULES = {
     "generation": rewrites,
+    "image_classification": images,
     "text_classification": texts,
     "ranking": rankings,
     "replies": replies,
