@@ -26,8 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 SAYS_NOTHING = frozenset({
-    "a", "an", "the", "and", "also", "too", "so", "then", "well", "very", "really",
-    "please", "kindly", "simply", "do", "does", "there", "gladly", "happily",
+    "a", "an", "the", "and", "also", "so", "then", "well", "very", "really",
+    "please", "kindly", "simply", "do", "does", "gladly", "happily",
 })  # fmt: skip
 EQUAL_WORDS: Mapping[str, str] = {
     "am": "be", "is": "be", "are": "be", "i": "we", "me": "us", "purchase": "buy", "receive": "get", "assist": "help",
@@ -45,7 +45,6 @@ _TENS = (
 NUMBER_WORDS: Mapping[str, str] = {
     **{word: str(value) for value, word in enumerate(_ONES)},
     **{word: str(10 * value) for value, word in enumerate(_TENS, start=2)},
-    "hundred": "100", "thousand": "1000", "million": "1000000",
 }  # fmt: skip
 NEGATIVE = frozenset({
     "not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "unless", "except", "only", "just",
@@ -75,7 +74,7 @@ EQUAL_PHRASES: tuple[tuple[str, str], ...] = (
     (r"\be-mail\b", "email"),
     (r"\bper cent\b", "%"),
 )
-POLITE = r"\b(?:could|would|can|will) you (?:please|kindly)\b((?:(?![.!?。！？](?:\s|$)).)*)\?"
+POLITE = r"\b(?:could|would|can|will) you (?:please|kindly)\b((?:(?![.!?。！？](?:\s|$)).){0,300})\?"
 """A question that asks somebody to do a thing is the thing's imperative."""
 
 GREETINGS = ("hi", "hello", "hey", "dear", "good morning", "good afternoon", "good evening", "您好", "你好", "亲爱的")
@@ -129,8 +128,8 @@ COURTESIES: tuple[str, ...] = (
 FRIENDLY = frozenset("😊🙂😀😃😄😁🙏👋🎉💙🤗✨🌟☺")
 """May come and go; every other emoji says something."""
 
-HAN_EMPTY = frozenset("的请哦呢啦呀哈吧啊嘛亲")
-HAN_EQUAL: Mapping[str, str] = {"您": "你", "块": "元"}
+HAN_EMPTY = frozenset("的请哦呢啦呀哈吧啊嘛")
+HAN_EQUAL: Mapping[str, str] = {"您": "你"}
 HAN_DIGITS: Mapping[str, int] = {
     **dict(zip("零一二三四五六七八九", range(10), strict=True)), "〇": 0, "两": 2, "壹": 1, "贰": 2, "叁": 3,
 }  # fmt: skip

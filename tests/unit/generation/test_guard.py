@@ -1,6 +1,7 @@
 """A rewrite is let through only where it says what the approved reply says: tried on a thousand of them."""
 
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -96,6 +97,26 @@ def test_a_rewrite_that_says_the_same_is_let_through(approved: str, rewritten: s
         ("It is –5 °C.", "It is 5 °C.", "'-5' is missing"),
         ("It takes ~5 days.", "It takes 5 days.", "'~' is missing"),
         ("You cannot return it.", "Of course! You cannot return it.", "'course' is new"),
+        ("No refunds are possible.", "No, refunds are possible.", "break ',' is new"),
+        ("Do not return it. After 5 days we pay.", "Do not return it after 5 days. We pay.", "another place"),
+        ("We are open Monday – Friday.", "We are open Monday, Friday.", "break '-' is missing"),
+        ("We are open Monday-Friday.", "We are open Monday Friday.", "break '-' is missing"),
+        ("Your balance is -$5.", "Your balance is $5.", "'minus' is missing"),
+        ("It is -5C.", "It is 5C.", "'-5' is missing"),
+        ("The fee is .5%.", "The fee is 5%.", "'.5' is missing"),
+        ("It costs one hundred dollars.", "It costs 1 100 dollars.", "'hundred' is missing"),
+        ("It holds 10² parts.", "It holds 102 parts.", "'102' is new"),
+        ("It takes 1½ hours.", "It takes 11⁄2 hours.", "'11' is new"),
+        ("It uses 5 mW.", "It uses 5 MW.", "'MW' is new"),
+        ("It costs 5M.", "It costs 5m.", "'M' is missing"),
+        ("The cable is 5' long.", 'The cable is 5" long.', "is missing"),
+        ("If it is too large, return it.", "If it is large, return it.", "'too' is missing"),
+        ("Trinken Sie in Maßen.", "Trinken Sie in Massen.", "'maßen' is missing"),
+        ("三五天内退款。", "35天内退款。", "number '35' is new"),
+        ("手续费一二百元。", "手续费200元。", "number '200' is new"),
+        ("手续费一百二元。", "手续费102元。", "number '102' is new"),
+        ("亲友可以使用。", "友可以使用。", "'亲' is missing"),
+        ("送您两块电池。", "送您两元电池。", "is missing"),
         ("You can pay.", "", "it is empty"),
         ("You can pay.", "You can pay. " + "Thank you! " * 200, "characters where the approved reply has 12"),
     ],
@@ -114,6 +135,13 @@ def test_nobody_is_greeted_by_a_name_that_says_something(name: str) -> None:
 @pytest.mark.parametrize("name", ["Jo", "Will", "Ana María Ruiz", "李雷", "O'Neil", "{name}"])
 def test_whoever_has_a_name_is_greeted(name: str) -> None:
     assert check_rewrite("You can pay.", f"Hi {name}, you can pay.", name=name).let_through
+
+
+@pytest.mark.parametrize(("begins", "piece"), [("", "a+"), ("", "_"), ("", "can you please "), ("百分之", "一")])
+def test_a_hostile_text_is_read_in_a_moment(begins: str, piece: str) -> None:
+    text, started = begins + piece * (20_000 // len(piece)), time.process_time()
+    assert check_rewrite(text, text).let_through
+    assert time.process_time() - started < 5
 
 
 def test_every_kind_of_fact_is_told_by_its_name() -> None:
