@@ -1,6 +1,7 @@
 """How a decoder is asked for a rewrite: one text with places for the reply and the manners, and the ids that end it."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from perennial.continual.tasks.generation import Rewrite
 __all__ = ["PROMPT_FILE", "Prompt"]
 
 PROMPT_FILE = "prompt.json"
-_REPLY, _MANNERS = "\u2983reply\u2984", "\u2983manners\u2984"  # stand in no text of anybody
+_REPLY, _MANNERS = "\u2983reply\u2984", "\u2983manners\u2984"
 _ASKED = (
     "Rewrite this reply to a customer. Keep its sentences, and every fact, number, link and name in it. "
     f"Add no other fact and no promise.{_MANNERS} Answer with the rewritten reply alone.\n\n{_REPLY}"
@@ -46,7 +47,8 @@ class Prompt:
             manners += f" Its tone is {rewrite.tone}."
         if rewrite.name:
             manners += f" Begin by greeting {rewrite.name}."
-        return self.text.replace(_MANNERS, manners).replace(_REPLY, rewrite.approved)
+        told = {_MANNERS: manners, _REPLY: rewrite.approved}  # at once, so that no text can name another's place
+        return re.sub(f"{_MANNERS}|{_REPLY}", lambda place: told[place[0]], self.text)
 
     def write(self, folder: Path) -> None:
         """Put `prompt.json` into the folder."""

@@ -33,6 +33,14 @@ __all__ = ["RewriterSettings", "train_rewriter"]
 logger = logging.getLogger(__name__)
 _LONGEST = 512  # tokens of a row; the rest of it is not learnt
 _BATCH = 8  # rows a step
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "decoder": (str,),
+    "guided": (bool,),
+    "rank": (int,),
+    "epochs": (int,),
+    "rate": (float, int),
+    "most_rows": (int,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,12 @@ class RewriterSettings:
     most_rows: int = 2_000
 
     def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise ConfigurationError(
+                    f"params of a rewriter: {name} is {value!r}; it must be {kinds[0].__name__}, see docs/generation.md"
+                )
         if min(self.rank, self.most_rows) < 1 or self.epochs < 0 or not 0 < self.rate < 1:
             raise ConfigurationError(
                 f"params of a rewriter: rank {self.rank} and most_rows {self.most_rows} must be at least 1, epochs "
@@ -68,10 +82,7 @@ class RewriterSettings:
             raise ConfigurationError(
                 f"params of a rewriter: {unknown} are unknown; there are {', '.join(cls.__dataclass_fields__)}"
             )
-        try:
-            return cls(**params)
-        except TypeError as error:
-            raise ConfigurationError(f"params of a rewriter: {error}; see docs/generation.md") from error
+        return cls(**params)
 
 
 def train_rewriter(spec: JobSpec, context: Context) -> ModelCard:
