@@ -78,6 +78,10 @@ class _Known:
     past: Past
     logits: Floats
 
+    @property
+    def size_bytes(self) -> int:
+        return self.past.size_bytes + self.logits.nbytes + self.ids.nbytes
+
 
 class _Beginnings:
     """What was worked out last, within a bound of memory."""
@@ -93,17 +97,20 @@ class _Beginnings:
         best = max(known, key=lambda each: _shared(each.ids, ids), default=None)
         return None if best is None or _shared(best.ids, ids) < _LEAST_SHARED else best
 
-    def keep(self, one: _Known) -> None:
+    def keep(self, one: _Known, *, instead_of: _Known | None = None) -> None:
+        """Remember one; `instead_of` is a beginning of it that nobody needs apart from it."""
         with self._lock:
+            if instead_of is not None:
+                self._forget(instead_of.ids.tobytes())
             self._forget(one.ids.tobytes())
             self._known[one.ids.tobytes()] = one
-            self._bytes += one.past.size_bytes
+            self._bytes += one.size_bytes
             while self._bytes > _REMEMBERED_BYTES and len(self._known) > 1:
                 self._forget(next(iter(self._known)))
 
     def _forget(self, key: bytes) -> None:
         if (gone := self._known.pop(key, None)) is not None:
-            self._bytes -= gone.past.size_bytes
+            self._bytes -= gone.size_bytes
 
 
 class _Turns:
@@ -156,7 +163,7 @@ class DecodingEngine:
         return self._write(prompt, before, steps, guide)
 
     def _write(self, prompt: Ids, before: Ids, steps: int, guide: Guide | None) -> tuple[list[int], Floats]:
-        known = self._begin(np.concatenate([prompt, before]))
+        known = begun = self._begin(np.concatenate([prompt, before]))
         first = np.sort(known.logits)[::-1][:TOP].astype(np.float32)
         written: list[int] = before.tolist()
         while len(written) - len(before) < steps:
@@ -165,7 +172,7 @@ class DecodingEngine:
                 break
             written += chosen
             known = self._after(known, chosen)
-        self._beginnings.keep(known)
+        self._beginnings.keep(known, instead_of=begun if len(before) else None)  # a text that goes on takes one place
         return written[len(before) :], first
 
     def _begin(self, ids: Ids) -> _Known:
