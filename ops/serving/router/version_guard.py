@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from perennial.continual.errors import DependencyUnreachable, PerennialError
+from perennial.continual.errors import DependencyUnreachable, PerennialError, Refused
 
 __all__ = ["VersionGuard"]
 
@@ -21,6 +21,7 @@ class VersionGuard:
 
     A call that takes longer than `limit_s` is given up. Until it has ended and `hang_pause_s` after that, and for
     `pause_s` after a call that failed, the version is not asked again: at most one call a thread of the caller's hangs.
+    A call that was `Refused`, because its caller went away, tells nothing of the version.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class VersionGuard:
                 raise DependencyUnreachable(f"version {version} did not answer within {self._limit_s:g} s")
             self._count(version, -1)  # it ended just now
         if asking.error is not None:
-            self._pause(version, self._pause_s)
+            if type(asking.error) is not Refused:
+                self._pause(version, self._pause_s)
             raise asking.error
         return asking.result[0]
 

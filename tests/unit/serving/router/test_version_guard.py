@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from perennial.continual.errors import DataError, DependencyUnreachable
+from perennial.continual.errors import DataError, DependencyUnreachable, Refused
 from perennial.ops.serving.router.version_guard import VersionGuard, _Call
 
 
@@ -15,6 +15,10 @@ def _guarded_threads() -> int:
 
 def _fail() -> int:
     raise DataError("no such label")
+
+
+def _leave() -> int:
+    raise Refused("the caller went away")
 
 
 def test_results_and_errors_come_through():
@@ -45,6 +49,13 @@ def test_a_version_that_failed_is_left_alone_for_the_pause():
         guard.ask(1, lambda: 1)
     assert guard.ask(2, lambda: 2) == 2
     now[0] += 5.0
+    assert guard.ask(1, lambda: 1) == 1
+
+
+def test_a_caller_who_went_away_has_nobody_wait_for_the_version():
+    guard = VersionGuard(limit_s=10.0, pause_s=5.0, hang_pause_s=5.0, clock=lambda: 100.0)
+    with pytest.raises(Refused, match="the caller went away"):
+        guard.ask(1, _leave)
     assert guard.ask(1, lambda: 1) == 1
 
 
