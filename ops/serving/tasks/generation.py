@@ -1,5 +1,6 @@
 """Generation at the router: approved replies in; rewrites out that say the same, or the replies as they are."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +12,7 @@ from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.preparation import clean, deidentify
 from perennial.continual.preparation.characters import has_visible
 from perennial.continual.tasks.generation import Rewrite, check_rewrite
-from perennial.continual.tasks.generation.task import anonymous
+from perennial.continual.tasks.generation.task import SOMEBODY, anonymous
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.generation.codec import Codec
 from perennial.exporters.generation.part import GenerationPart
@@ -203,9 +204,16 @@ class GenerationSide:
             "redacted": [text != one.approved for text, one in zip(kept, inputs, strict=True)],
             "prediction": given,
             "let_through": [answer.let_through for answer in answers],
-            "why": [deidentify(answer.why) for answer in answers],
+            "why": [deidentify(_without(a.why, one.name)) for one, a in zip(inputs, answers, strict=True)],
             "tokens": [answer.tokens for answer in answers],
         }
+
+
+def _without(why: str, name: str) -> str:
+    """A reason with a variable for each word of the name that it quotes, in capitals or not."""
+    for word in name.split():
+        why = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda _: SOMEBODY, why, flags=re.IGNORECASE)
+    return why
 
 
 def _manner(name: str, row: int, raw: bytes) -> str:
