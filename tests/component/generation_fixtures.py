@@ -28,7 +28,6 @@ REWRITES = [
         APPROVED, (("friendly", "{name}"), ("", ""), ("", "{name}"), ("formal", ""), ("", "")), strict=True
     )
 ]
-KINDS = ("llama", "qwen2", "gpt2")
 
 
 def write_decoder(folder: Path, kind: str = "llama", *, seed: int = 0) -> Path:
@@ -106,17 +105,17 @@ def export_decoder(
 
 
 @cache
-def exported() -> Path:
-    """A guided decoder's bundle, made once a process."""
+def exported() -> tuple[Path, ExportResult]:
+    """A guided decoder as it was trained and its export, made once a process: most of an export is tracing."""
     root = Path(mkdtemp(prefix="decoder-"))
     atexit.register(rmtree, root, ignore_errors=True)
     trained = train_decoder(root / "trained", write_decoder(root / "decoder"))
-    return export_decoder(root / "1", trained).bundle
+    return trained, export_decoder(root / "1", trained)
 
 
 def write_version(folder: Path, version: int, *, guided: bool = True) -> Path:
     """That bundle as a version of its own, which is guided or writes what it likes."""
-    copytree(exported(), folder)
+    copytree(exported()[1].bundle, folder)
     manifest = read_manifest(folder)
     write_manifest(folder, replace(manifest, version=version, part={**manifest.part, "guided": guided}))
     return folder

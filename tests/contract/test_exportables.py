@@ -25,7 +25,7 @@ from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import OPENED_BY, ROOMS, room_of
 from perennial.exporters.torch_engine import TorchEngine
 from tests.component.exporters.conftest import TEXTS, write_encoder, write_texts, write_trained
-from tests.component.generation_fixtures import REWRITES, train_decoder, write_decoder, write_rewrites
+from tests.component.generation_fixtures import REWRITES, exported, train_decoder, write_decoder, write_rewrites
 from tests.component.image_fixtures import COLOURS, coloured, write_image_encoder, write_names, write_trained_images
 from tests.component.ranking_fixtures import asked_in_town, train_ranking, write_impressions
 
@@ -40,6 +40,7 @@ class Case:
     hold_out: Callable[[Path], Path]
     inputs: Sequence[Any]
     targets: Callable[[Sequence[Any]], Sequence[Any]]  # by which answers are right
+    exported: Callable[[], tuple[Path, ExportResult]] | None = None  # one of it that other tests have as well
 
 
 def train_text(folder: Path, seed: int) -> Path:
@@ -71,6 +72,7 @@ CASES: dict[str, Case] = {  # one of the tasks of each room
         hold_out=lambda folder: write_rewrites(folder / "held.json"),
         inputs=REWRITES,
         targets=lambda texts: texts,
+        exported=exported,
     ),
     "image_classification": Case(
         train=train_images,
@@ -118,8 +120,11 @@ class World:
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     task: str = request.param
     folder = tmp_path_factory.mktemp(task)
-    trained = CASES[task].train(folder, 1)
-    result = export_bundle(spec(task, folder, trained, 1))
+    if (shared := CASES[task].exported) is not None:
+        trained, result = shared()
+    else:
+        trained = CASES[task].train(folder, 1)
+        result = export_bundle(spec(task, folder, trained, 1))
     return World(task=task, case=CASES[task], folder=folder, model=exportable(task, trained), result=result)
 
 

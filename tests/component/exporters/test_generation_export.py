@@ -17,10 +17,13 @@ from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.tasks.generation import AcceptedEdit, Generation, Rewrite
 from perennial.exporters.bundle import read_manifest
+from perennial.exporters.engine import Engine
 from perennial.exporters.generation.codec import Codec, numbers
 from perennial.exporters.generation.part import GenerationPart
 from perennial.exporters.generation.signature import APPROVED, PROMPT, STEPS, TOKENS, WRITTEN
+from perennial.exporters.port import exportable
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.torch_engine import TorchEngine
 from tests.component.generation_fixtures import REWRITES, export_decoder, train_decoder, write_decoder
 
 pytestmark = pytest.mark.component
@@ -28,16 +31,22 @@ _STEPS = 24
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("kind", "engine", "precision"),
-    [("qwen2", "openvino", "fp32"), ("gpt2", "onnxruntime", "fp32")],
-)
-def test_an_engine_writes_what_transformers_writes(tmp_path: Path, kind: str, engine: str, precision: str) -> None:
+def opened(folder: Path, trained: Path, engine: str) -> tuple[Engine, Codec]:
+    """The decoder in an engine, which takes a trace, or in torch by the same steps."""
+    if engine == "torch":
+        model = exportable("generation", trained)
+        part = GenerationPart.read(model.part(trained))
+        return TorchEngine(model.module(), model.signature), Codec(trained, part)
+    bundle = export_decoder(folder, trained, engine=engine).bundle
+    return load_engine(bundle, threads=1), Codec(bundle, GenerationPart.read(read_manifest(bundle).part))
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("qwen2", "torch"), ("gpt2", "openvino")])
+def test_an_engine_writes_what_transformers_writes(tmp_path: Path, kind: str, engine: str) -> None:
     decoder = write_decoder(tmp_path / kind, kind)
     trained = train_decoder(tmp_path / "trained", decoder, guided=False)
-    bundle = export_decoder(tmp_path / "bundle", trained, engine=engine, precision=precision).bundle
-    own, model = load_engine(bundle, threads=1), load_causal(decoder).eval()
-    codec = Codec(bundle, GenerationPart.read(read_manifest(bundle).part))
+    own, codec = opened(tmp_path / "bundle", trained, engine)
+    model = load_causal(decoder).eval()
     rows = dict(codec.encode(REWRITES)) | {STEPS: np.full((len(REWRITES), 1), _STEPS, dtype=np.int64)}
     written = own.infer(rows)[TOKENS]
     for row, prompt in zip(written, rows[PROMPT], strict=True):
