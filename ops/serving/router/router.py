@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, PerennialError
 from perennial.continual.records import Arm, Route
-from perennial.continual.tasks import DEFAULT_TASK
-from perennial.exporters.batches import row_count
+from perennial.continual.tasks import DEFAULT_TASK, STREAMED
+from perennial.exporters.batches import joined, row_count
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.serving.port import Answer, Given, ServingSide
 from perennial.ops.serving.router.answer_cache import AnswerCache
@@ -174,6 +172,8 @@ class Router:
         count: LostRowsCount | None = None,
     ) -> None:
         self._settings, self._side, self._ask = settings, side, ask_engine
+        # a row that is written takes as long as a batch that is read: a supervisor must see that something comes out
+        self._most_rows = 1 if settings.task in STREAMED else settings.max_batch_size
         self._log = AnswerLog(log, count=count, long=side.input_columns)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
@@ -357,7 +357,7 @@ class Router:
         side = self._versions.get(version)
         task_inputs = [batch.rows[index].input for index in rows]
         inputs = side.encode(task_inputs)
-        outputs = _in_parts(ask, version, inputs, self._settings.max_batch_size)
+        outputs = _in_parts(ask, version, inputs, self._most_rows)
         if misfit := side.signature.misfit(outputs, row_count(inputs)):
             raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
@@ -380,7 +380,7 @@ def _in_parts(ask: AskEngine, version: int, inputs: Inputs, most_rows: int) -> O
         ask(version, {name: array[start : start + rows] for name, array in inputs.items()})
         for start in range(0, count, rows)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined(parts)  # of texts that were written each part is as wide as its longest
 
 
 def _in_time(answer: Answered, now: float) -> Answered:

@@ -399,6 +399,25 @@ def test_many_long_rows_are_asked_in_parts_and_come_back_in_order(place, monkeyp
     assert engines.calls == [(1, (3, 3)), (1, (3, 3)), (1, (1, 3))]
 
 
+def test_rows_that_are_written_are_asked_one_by_one(place):
+    sink, engines = _Sink(), _Engines()
+    router = Router(replace(_settings(place), task="generation"), SIDE, sink, engines)
+    answers = _answer(router, [Question("yes"), Question("no yes")])
+    assert [answer.answer.kept for answer in answers] == ["yes", "no"]
+    assert engines.calls == [(1, (1, 2)), (1, (1, 2))]
+
+
+def test_parts_of_several_widths_come_together():
+    widths = iter((3, 5, 1))
+
+    def ask(version, inputs):
+        return {"tokens": np.full((1, next(widths)), version, dtype=np.int64)}
+
+    ids = np.ones((3, 2), dtype=np.int64)
+    tokens = _in_parts(ask, 7, token_inputs(ids, ids), 1)["tokens"]
+    assert (tokens > 0).sum(axis=1).tolist() == [3, 5, 1]
+
+
 def test_an_answer_after_its_deadline_is_marked_and_not_logged(place):
     router, sink, engines = _router(place)
     engines.slow = {1: 0.2}
