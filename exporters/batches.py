@@ -58,7 +58,10 @@ def split_rows(outputs: Outputs, counts: Sequence[int]) -> list[Outputs]:
 
 
 def run_sorted(engine: Engine, signature: EngineSignature, inputs: Inputs, batch: int) -> Outputs:
-    """Every output in the rows' own order, run in batches of similar length; no outputs for no rows."""
+    """Every output in the rows' own order, run in batches of similar length; no outputs for no rows.
+
+    An output that is as wide as its longest row has zeros behind the others.
+    """
     if not row_count(inputs):
         return {}
     lengths = _lengths(signature, inputs)
@@ -66,7 +69,7 @@ def run_sorted(engine: Engine, signature: EngineSignature, inputs: Inputs, batch
     answers = [
         engine.infer(some_rows(signature, inputs, rows, int(lengths[rows].max()))) for rows in _pieces(order, batch)
     ]
-    return {name: in_order(order, [answer[name] for answer in answers]) for name in answers[0]}
+    return {name: in_order(order, [array]) for name, array in joined(answers).items()}
 
 
 def _lengths(signature: EngineSignature, inputs: Inputs) -> npt.NDArray[np.int64]:
