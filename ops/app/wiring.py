@@ -6,6 +6,7 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.tasks import DEFAULT_TASK, TASKS
 from perennial.exporters.generation.signature import STREAM_PIECES
+from perennial.exporters.tasks import OPENED_BY
 from perennial.exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
 from perennial.ops.commands.restore import check_whole
 from perennial.ops.ledger import Ledger
@@ -215,10 +216,12 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
             f"triton.engine_backend {backend.value!r} is a backend of NGC's server and the embedded one has only "
             f"{EngineBackend.PERENNIAL.value!r}; set triton.url to such a server, or leave the backend out"
         )
-    cache = parts.workspace.cache / "engines"
+    cache, task = parts.workspace.cache / "engines", parts.settings.task_of(model)
+    if task in OPENED_BY:  # it goes through its graph again and again, which no native backend does
+        backend = EngineBackend.PERENNIAL
     return EngineSpec(
         model=parts.workspace.engine_model(model),
-        signature=serving_side(parts.settings.task_of(model)).engine,
+        signature=serving_side(task).engine,
         backend=backend,
         profiles=("0", "1") if backend is EngineBackend.TENSORRT else (),
         instances=triton.engine_instances,

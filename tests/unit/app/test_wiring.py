@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from perennial.ops.app.wiring import open_parts, router_spec
+from perennial.exporters.triton_config import EngineBackend
+from perennial.ops.app.wiring import engine_spec, open_parts, router_spec
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.settings import load_settings
@@ -26,6 +27,20 @@ def test_the_router_works_by_the_workspaces_settings(tmp_path: Path) -> None:
     read = RouterSettings.from_parameters("intent", spec.parameters)
     assert (read.challenger_limit_s, read.champion_limit_s, read.rotate_rows) == (0.5, 4.0, 77)
     assert read.route_path == parts.workspace.route_file("intent").resolve()
+
+
+def test_what_no_native_backend_can_run_has_our_own(tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text(
+        '[triton]\nurl = "127.0.0.1:9"\nengine_backend = "onnxruntime"\n'
+        '[models.intent]\n[models.tell]\ntask = "generation"\n'
+    )
+    parts = open_parts(config)
+    try:
+        backends = {model: engine_spec(parts, model).backend for model in ("intent", "tell")}
+    finally:
+        parts.close()
+    assert backends == {"intent": EngineBackend.ONNXRUNTIME, "tell": EngineBackend.PERENNIAL}
 
 
 def test_models_that_the_ledger_alone_knows_keep_their_tasks(tmp_path: Path) -> None:
