@@ -134,7 +134,8 @@ class Generation:
     def redact(self, task_input: Rewrite) -> tuple[Rewrite, bool]:
         """The approved reply as it may be kept; whoever is greeted becomes a variable."""
         admitted = admit_text(task_input.approved, field="approved")
-        kept = replace(task_input, approved=admitted.text, name=SOMEBODY if task_input.name.strip() else "")
+        approved = anonymous(admitted.text, task_input.name)
+        kept = replace(task_input, approved=approved, name=SOMEBODY if task_input.name.strip() else "")
         return kept, admitted.redacted or kept.name != task_input.name
 
     def identity(self, task_input: Rewrite) -> bytes:

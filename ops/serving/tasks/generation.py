@@ -195,7 +195,7 @@ class GenerationSide:
         return Rewrite(approved=logged["approved"], tone=logged["tone"], language=logged["language"])
 
     def columns(self, inputs: Sequence[Rewrite], answers: Sequence[Told]) -> Mapping[str, Sequence[Any]]:
-        kept = [deidentify(one.approved) for one in inputs]
+        kept = [deidentify(anonymous(one.approved, one.name)) for one in inputs]
         given = [deidentify(anonymous(a.answer, one.name)) for one, a in zip(inputs, answers, strict=True)]
         return {
             "approved": kept,
