@@ -132,7 +132,9 @@ def _reworded(text: str, words: Mapping[str, str]) -> str:
     pattern = "|".join(rf"\b{word}\b" if word.isascii() else word for word in sorted(words, key=len, reverse=True))
 
     def other(match: re.Match[str]) -> str:
-        word = words[match[0].lower()]
+        word = words.get(match[0].lower())
+        if word is None:  # letters that are another one's without case, such as the capital i of Turkish with its dot
+            return match[0]
         return word[:1].upper() + word[1:] if match[0][0].isupper() else word
 
     return re.sub(pattern, other, text, flags=re.IGNORECASE)

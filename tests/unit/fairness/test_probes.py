@@ -75,6 +75,11 @@ def test_a_wording_keeps_the_capital_of_a_word() -> None:
     assert "Kindly help" in asked
 
 
+@pytest.mark.parametrize("text", ["REALİZE ETTİK", "pleaſe"])
+def test_a_word_that_is_one_of_the_list_without_case_alone_stays(text: str) -> None:
+    assert probe_dialects([text], ["a"], lambda texts: ["a"] * len(texts)) == ()
+
+
 @pytest.mark.parametrize("lists", [ENGLISH_NAMES, CHINESE_NAMES], ids=["english", "chinese"])
 def test_lists_of_names_are_as_long_and_hold_nobody_twice(lists: dict[str, tuple[str, ...]]) -> None:
     assert len({len(names) for names in lists.values()}) == 1
