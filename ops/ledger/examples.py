@@ -240,14 +240,18 @@ def _joined(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> Kep
 
 
 def _with_attributes(kept: KeptRow, current: dict[str, Any] | None) -> KeptRow:
-    """The row with what was said before of whose it is, where it says nothing new itself."""
-    known = {} if current is None else current["attributes"] or {}
+    """The row with what was said before of whose it is, where it says nothing new itself.
+
+    What was said of another person who wrote the same stays with that one: an erasure finds it by its key.
+    """
+    known = {} if current is None or kept.key != current["key"] else current["attributes"] or {}
     return replace(kept, attributes={**known, **kept.attributes}) if known else kept
 
 
 def _says_more(kept: KeptRow, current: Mapping[str, Any]) -> bool:
-    """Whether a row that repeats a target says more of whose it is."""
-    return kept.target == current["target"] and dict(kept.attributes) != (current["attributes"] or {})
+    """Whether a row of the same person that repeats a target says more of whose it is."""
+    same = (kept.key, kept.target) == (current["key"], current["target"])
+    return same and dict(kept.attributes) != (current["attributes"] or {})
 
 
 def _contradicts(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> bool:

@@ -238,7 +238,9 @@ class FeedbackStore(TallyStore, TombstoneStore):
         if row.label != current["target"]:  # a confirmation is no news to whoever counts labels
             facts["received_at"] = now
         facts["key"] = row.key if row.key is not None else current["key"]
-        facts["attributes"] = {**(current["attributes"] or {}), **row.attributes} or None
+        of_another = current["key"] not in {None, facts["key"]}  # what was said of somebody else does not stay
+        known = {} if of_another else current["attributes"] or {}
+        facts["attributes"] = {**known, **row.attributes} or None
         facts["revision"] = current["revision"] + 1
         facts["waits_until"] = _AT_ONCE
         current.update(facts)

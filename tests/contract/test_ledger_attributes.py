@@ -44,6 +44,23 @@ def test_a_label_of_a_prediction_hands_its_attributes_on(ledger: Ledger) -> None
     assert pending.attributes == {"region": "north", "age": "old"}
 
 
+def test_what_is_said_of_one_person_is_not_kept_of_another_who_wrote_the_same(ledger: Ledger) -> None:
+    assert keep(ledger, row(key="ann", region="north")) == {"region": "north"}
+    assert keep(ledger, row(hours=1, key="bob", region="south", age="old")) == {"region": "north"}, "ann's row stays"
+    assert keep(ledger, row(hours=2, key="ann", age="young")) == {"region": "north", "age": "young"}
+    assert keep(ledger, row("b", hours=3, key="bob", age="old")) == {"age": "old"}, "it is bob's row now"
+    for hours, key, attributes in (
+        (1, None, {"sex": "f"}),
+        (2, "ann", {"region": "north"}),
+        (3, "bob", {"age": "old"}),
+    ):
+        given = FeedbackRow(prediction_id="p", label=f"label {hours}", at=at(hours), key=key, attributes=attributes)
+        ledger.add_feedback("intent", [given])
+        (pending,) = ledger.pending_feedback("intent")
+        expected = {"sex": "f", "region": "north"} if key == "ann" else attributes
+        assert pending.attributes == expected
+
+
 def test_attributes_go_with_their_row(ledger: Ledger) -> None:
     keep(ledger, row(key="ann", region="north"))
     ledger.add_feedback(
