@@ -34,12 +34,16 @@ class LimitView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FairnessView:
-    """Slices of each declared attribute that some held-out row has, and those that none has."""
+    """Slices of each declared attribute that some held-out row has, and those that none has.
+
+    Nothing is measured where the version's answers to them were not kept, as of one that was only exported anew.
+    """
 
     attributes: tuple[AttributeSlices, ...]
     without_rows: tuple[str, ...]
     limits: tuple[LimitView, ...]
     least_rows: int
+    answered: bool = True
 
 
 def fairness_view(
@@ -48,16 +52,18 @@ def fairness_view(
     """The view on a version's answers to the rows that proved it; None where no attribute is declared."""
     if not settings.attributes:
         return None
+    if answers is None:
+        return FairnessView(attributes=(), without_rows=(), limits=(), least_rows=settings.least_rows, answered=False)
     found, empty, limits = [], [], []
-    labels, given = ((), ()) if answers is None else (answers.labels, answers.given)
+    labels, given = answers.labels, answers.given
     groups = {name: [row.attributes.get(name) for row in proof] for name in settings.attributes}
     for name in settings.attributes:
-        if not any(groups[name]) or answers is None:
+        if not any(groups[name]):
             empty.append(name)
             continue
         found.append(slices_of(name, groups[name], labels, given, least_rows=settings.least_rows))
     for limit in settings.as_limits():
-        figure = None if answers is None else limit.measured(groups[limit.attribute], labels, given, given)
+        figure = limit.measured(groups[limit.attribute], labels, given, given)
         limits.append(LimitView(limit=limit, figure=figure))
     return FairnessView(
         attributes=tuple(found), without_rows=tuple(empty), limits=tuple(limits), least_rows=settings.least_rows

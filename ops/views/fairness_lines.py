@@ -11,6 +11,7 @@ from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.views.fairness import FairnessView, LimitView
 
 __all__ = [
+    "NOT_ANSWERED",
     "fairness_lines",
     "gap_told",
     "limit_told",
@@ -22,6 +23,7 @@ __all__ = [
     "whom",
 ]
 
+NOT_ANSWERED = "the version's answers to held-out rows were not kept, so no group of people is measured"
 _FIGURES = {
     "accuracy": "answered rightly",
     "selection_rate": "answered with",
@@ -34,6 +36,8 @@ def fairness_lines(view: FairnessView | None) -> Iterator[str]:
     """Each attribute, its groups, its gaps and its limits, a sentence each."""
     if view is None:
         return
+    if not view.answered:
+        yield NOT_ANSWERED
     for name in view.without_rows:
         yield f"{name}: no held-out row says it, so nothing is measured; send it with labels (docs/fairness.md)"
     for found in view.attributes:

@@ -6,6 +6,7 @@ from perennial.continual.fairness import AttributeSlices
 from perennial.continual.intervals import Interval
 from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.views.fairness_lines import (
+    NOT_ANSWERED,
     gap_told,
     limit_told,
     membership_told,
@@ -33,7 +34,9 @@ def fairness_sections(report: ModelReport) -> Iterator[str]:
     if view is None and probed is None:
         return
     yield "<h2>Whom it answers worse</h2>"
-    if view is not None:
+    if view is not None and not view.answered:
+        yield f"<p>{safe(NOT_ANSWERED.capitalize())}.</p>"
+    elif view is not None:
         yield f"<p>{safe(_asked(report))}</p><p>{safe(_MEANING)}</p>"
         for found in view.attributes:
             yield from _attribute(found)

@@ -168,6 +168,15 @@ def test_groups_of_a_declared_attribute_are_told_apart(config: Path, tmp_path: P
     assert "<script" not in page
 
 
+def test_without_kept_answers_no_group_is_told_to_have_no_rows(config: Path, tmp_path: Path) -> None:
+    _say_whose(config, limit='limits = [{attribute = "region", figure = "accuracy_difference", bound = 0.05}]\n')
+    (Workspace(load_settings(config)).reports("intent") / "held-out-answers-1.json").unlink()
+    said = " ".join(_report(config, "1").stderr.split())
+    assert "answers to held-out rows were not kept, so no group of people is measured" in said
+    for untrue in ("no held-out row says it", "rows enough", "Measured on 0 rows"):
+        assert untrue not in said + _html(config, tmp_path)
+
+
 def test_what_was_probed_is_in_every_later_report(config: Path, tmp_path: Path) -> None:
     workspace = Workspace(load_settings(config))
     (path := workspace.reports("intent") / "probes-1.json").write_text("{}", encoding="utf-8")
