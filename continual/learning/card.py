@@ -15,6 +15,7 @@ from perennial.continual.tasks import DEFAULT_TASK
 
 __all__ = [
     "CLASSIFIER",
+    "COMPRESSED",
     "ENCODER_INSIDE",
     "FOREIGN",
     "FOREIGN_INSIDE",
@@ -31,6 +32,7 @@ MODEL_FILE = "model.json"
 CLASSIFIER = "classifier"  # the head of a card whose encoder folder holds a classifier whole
 FOREIGN = "onnx"  # the head of a card whose folder `FOREIGN_INSIDE` holds a classifier as somebody's ONNX file
 FOREIGN_INSIDE = "classifier"
+COMPRESSED = "compressed"  # among the settings of a card: it was made smaller, and has no sums to go on from
 ENCODER_INSIDE = "encoder"  # what the card calls an encoder that lies in a folder of this name beside it
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.card import ENCODER_INSIDE
+from perennial.continual.learning.card import COMPRESSED, ENCODER_INSIDE
 from perennial.continual.learning.names import LearnerName, default_learner
 from perennial.continual.learning.port import Learner, Params
 from perennial.continual.learning.trained import STATISTICS_FILE
@@ -247,8 +247,10 @@ def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows
     They hold what one closed form needs, and not what the other does. That is so where the settings name the other one.
     Where they leave the choice, a kernel LDA was the better one of few rows: once twice as many are there as when its
     settings were last chosen, both are tried again. A ridge is not left: what it lacks against the other vanishes with
-    more rows. `rows` counts them, and is asked only where that decides.
+    more rows. A model that was made smaller has no sums. `rows` counts them, and is asked only where that decides.
     """
+    if card.settings.get(COMPRESSED):
+        return learner in {LearnerName.AUTO, LearnerName.KERNEL_LDA, LearnerName.RIDGE}
     if card.head not in {LearnerName.KERNEL_LDA, LearnerName.RIDGE} or card.learner == LearnerName.FINETUNE:
         return False
     if learner != LearnerName.AUTO:

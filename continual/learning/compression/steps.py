@@ -20,7 +20,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.calibration import fit_temperature, places_of
-from perennial.continual.learning.card import ENCODER_INSIDE, ModelCard, is_finished, read_card
+from perennial.continual.learning.card import COMPRESSED, ENCODER_INSIDE, ModelCard, is_finished, read_card
 from perennial.continual.learning.compression.shrink import shrink
 from perennial.continual.learning.compression.vocabulary import cut_vocabulary
 from perennial.continual.learning.context import Context
@@ -245,7 +245,7 @@ class _Maker:
             head=head.name,
             temperature=temperature,
             metrics={},
-            settings={"compressed": True},
+            settings={COMPRESSED: True},
             unknown={},
         ).write(folder)
 

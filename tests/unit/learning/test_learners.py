@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.card import COMPRESSED
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.learners import (
@@ -153,3 +154,11 @@ def test_sums_are_made_anew_where_another_closed_form_is_due(
     card = text_card(head, settings=settings)
     assert outgrown(card, learner, params, rows=lambda: rows) is due
     assert not outgrown(replace(card, learner="finetune"), learner, params, rows=lambda: rows)
+
+
+@pytest.mark.parametrize(
+    ("learner", "due"), [("auto", True), ("ridge", True), ("kernel_lda", True), ("finetune", False)]
+)
+def test_closed_forms_begin_from_all_rows_where_a_model_was_made_smaller(learner: str, due: bool) -> None:
+    smaller = replace(text_card("linear", settings={COMPRESSED: True}), learner="finetune")
+    assert outgrown(smaller, learner, {}, rows=lambda: 1) is due
