@@ -96,7 +96,9 @@ def _compress(
         say(f"{point.step}: {point.engine}, {point.megabytes:g} MB{faster}{lost}; {point.verdict}")
     print_json(made)
     if made.version is None:
-        raise Refused(f"no smaller model of version {version} is faster and loses at most {max_loss:g} points")
+        raise Refused(
+            f"no smaller model of version {version} is faster, loses at most {max_loss:g} points and passes the gate"
+        )
     say(f"version {made.version} is published and not loaded; next: perennial model promote {made.version}")
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.errors import ConfigurationError, DataError, NotFound, ParityFailed, Refused, TrainingFailed
+from perennial.continual.errors import (
+    ConfigurationError,
+    DataError,
+    NotFound,
+    ParityFailed,
+    PerennialError,
+    Refused,
+    TrainingFailed,
+)
 from perennial.continual.intervals import Interval, bonett_price
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, Progress, run_job
@@ -34,8 +42,10 @@ from perennial.ops.commands.engines import (
 from perennial.ops.ledger import VersionState
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.probing import answers_of
+from perennial.ops.making.rows import ModelRows
 from perennial.ops.parts import Parts
 from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.store.tainted import tainted_encoders
 
 __all__ = ["Compression", "CompressionPlan", "SmallerModel", "compress_version", "plan_compression"]
 
@@ -91,6 +101,7 @@ def plan_compression(
         NotFound: there is no such version on disk.
         ConfigurationError: it is no classifier of texts that was trained here, or the engine is none of this machine.
         DataError: there are no rows to teach or to judge by.
+        Refused: its encoder was tuned on rows that were erased.
     """
     settings, bundle = parts.workspace.model(model), parts.workspace.bundle(model, version)
     if not bundle.is_dir():
@@ -110,9 +121,14 @@ def plan_compression(
     layers, width = int(config.get("num_hidden_layers", 0)), int(config.get("intermediate_size", 0))
     if layers < 2:
         raise ConfigurationError(f"the encoder of version {version} tells of {layers} layers; there is nothing to cut")
-    train, held = (parts.ledger.example_count(model, split) for split in (Split.TRAIN, Split.HOLDOUT))
+    _check_untainted(parts, model, version)
+    train = len(ModelRows(parts.ledger, parts.workspace, model).learnt_by(version))
+    held = parts.ledger.example_count(model, Split.HOLDOUT)
     if not train or not held:
-        raise DataError(f"model {model} has {train} training and {held} held-out rows; a smaller one needs both")
+        raise DataError(
+            f"of the rows that version {version} of {model} has learnt {train} are left, and {held} are held out; a "
+            "smaller one needs both"
+        )
     return CompressionPlan(
         model=model,
         source=version,
@@ -135,12 +151,13 @@ def compress_version(
 ) -> Compression:
     """Make smaller models of a version, prove and time each, and publish the fastest that keeps the bound.
 
-    It must pass the ordinary gate beside its source, whose rules on gain and forgetting allow the bound. It is not
-    loaded; promote it. Its head is linear, without sums: the next training begins from rows.
+    It must pass the ordinary gate beside its source, whose rules on gain and forgetting allow the bound; the next one
+    is tried after one that does not. It is not loaded; promote it. Its head is linear, without sums: the next training
+    begins from rows. Students learn what the source has learnt and no other row, so that an erasure finds them with it.
 
     Raises:
         TrainingFailed: the job ended without models.
-        Refused: an erasure concerns the source, or the gate refuses the point that was chosen.
+        Refused: an erasure concerns the source.
     """
     return _Compressing(parts, plan, actor, on_progress, cancel).run()
 
@@ -170,19 +187,18 @@ class _Compressing:
     def run(self) -> Compression:
         number = self.parts.ledger.next_version(self.plan.model)
         folder = self.maker.folder(number)
-        points, tried = [], [self._as_it_is()]
+        points, tried = list[_Point](), [self._as_it_is()]
+        best: _Point | None = None
         try:
             for step, trained in self._models(folder):
                 found = self._point(step, trained)
                 tried.append(found.shown if isinstance(found, _Point) else found)
                 points += [found] if isinstance(found, _Point) else []
-            best = self._best(points)
+            best = self._published(points, tried)
+        finally:
             for point in points:
                 if point is not best:
                     self.maker.discard(point.number)
-            if best is not None:
-                self._publish(best)
-        finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Compression(
             model=self.plan.model,
@@ -197,8 +213,9 @@ class _Compressing:
         """The source's own model, and those that the job makes of it."""
         source = self.parts.workspace.bundle(self.plan.model, self.plan.source)
         task = task_named(self.parts.workspace.model(self.plan.model).task)
-        train = [stored.example for stored in self.parts.ledger.examples(self.plan.model, split=Split.TRAIN)]
-        write_rows(folder / "examples.jsonl", train, task)
+        learnt = self.maker.rows.learnt_by(self.plan.source)
+        there = self.parts.ledger.examples_of(self.plan.model, learnt)
+        write_rows(folder / "examples.jsonl", [there[row].example for row in learnt if row in there], task)
         learning = self.parts.workspace.model(self.plan.model).learning
         spec = CompressionSpec(
             source=source.absolute(),
@@ -211,10 +228,11 @@ class _Compressing:
             most_lost=3 * max(self.plan.most_lost_points, 1.0) / 100.0,
         )
         spec.write(folder / "compress.json")
+        log = self.parts.workspace.runs(self.plan.model) / "compression.log"
         result = run_job(
             "perennial.continual.learning.compression.job",
             [str(folder / "compress.json")],
-            log=folder / "compress.log",
+            log=log,
             timeout_s=learning.timeout_s,
             niceness=learning.niceness,
             cancel=self.maker.cancel,
@@ -222,7 +240,7 @@ class _Compressing:
             killed_retries=KILLED_RETRIES,
         )
         if result.exit_code != 0:
-            what, log = f"compression of version {self.plan.source} of {self.plan.model}", folder / "compress.log"
+            what = f"compression of version {self.plan.source} of {self.plan.model}"
             raise JobErrors(what=what, failed=TrainingFailed, log=log).of(result)
         made = [StepMade(**each) for each in json.loads((spec.out / "steps.json").read_text(encoding="utf-8"))]
         return [("quantised alone", source), *((each.name, Path(each.folder)) for each in made)]
@@ -245,6 +263,7 @@ class _Compressing:
         try:
             bundle = self.maker.compile(number, order, export_errors(self.maker, number, export), self.progress)
         except ParityFailed as exc:
+            self.maker.discard(number)
             return SmallerModel(
                 step=step, engine=f"{plan.engine} {plan.precision}", megabytes=0.0, rows_per_s={}, times_faster=None,
                 accuracy=None, lost_points=None, verdict=f"refused: {exc}",
@@ -283,8 +302,18 @@ class _Compressing:
         given = answers_of(version)(self._texts)
         return [answer == label for answer, label in zip(given, self._labels, strict=True)]
 
-    def _best(self, points: Sequence[_Point]) -> _Point | None:
-        """The fastest within the bound that is faster than the source."""
+    def _published(self, points: Sequence[_Point], tried: list[SmallerModel]) -> _Point | None:
+        """The fastest within the bound that the gate accepts, now a version; the table tells why others are none."""
+        for point in self._within(points):
+            reasons = self._offered(point)
+            if not reasons:
+                return point
+            told = f"refused by the gate: {'; '.join(reasons)}"
+            tried[tried.index(point.shown)] = replace(point.shown, verdict=told)
+        return None
+
+    def _within(self, points: Sequence[_Point]) -> list[_Point]:
+        """Those within the bound that are faster than the source, the fastest first."""
         kept = [
             point
             for point in points
@@ -292,21 +321,33 @@ class _Compressing:
             and point.shown.lost_points.mean <= self.plan.most_lost_points
             and (point.shown.times_faster or 0.0) > 1.0
         ]
-        return max(kept, key=lambda point: point.shown.times_faster or 0.0, default=None)
+        return sorted(kept, key=lambda point: point.shown.times_faster or 0.0, reverse=True)
 
-    def _publish(self, best: _Point) -> None:
-        """By the ordinary gate; what it refuses is deleted, and noted as refused."""
+    def _offered(self, point: _Point) -> tuple[str, ...]:
+        """Why the gate refuses it; where it does not, it is published."""
         model, ledger = self.plan.model, self.parts.ledger
-        note_export(self.parts, best.export, best.number, best.manifest, actor=self.actor)
-        source = ledger.version(model, self.plan.source)
-        decision = self.maker.judge_smaller(best.number, source, most_lost_points=self.plan.most_lost_points)
-        if not decision.accepted:
-            ledger.set_version_state(model, best.number, VersionState.REFUSED)
-            self.maker.discard(best.number)
-            raise Refused(
-                f"the gate refuses {best.shown.step} of version {source.version}: {'; '.join(decision.reasons)}"
-            )
-        publish_export(self.parts, self.maker, best.export, best.number, best.manifest, actor=self.actor)
+        note_export(self.parts, point.export, point.number, point.manifest, actor=self.actor)
+        try:
+            _check_untainted(self.parts, model, self.plan.source)  # from now on an erasure knows of the point, too
+            source = ledger.version(model, self.plan.source)
+            decision = self.maker.judge_smaller(point.number, source, most_lost_points=self.plan.most_lost_points)
+            if decision.accepted:
+                publish_export(self.parts, self.maker, point.export, point.number, point.manifest, actor=self.actor)
+                return ()
+        except PerennialError:
+            ledger.set_version_state(model, point.number, VersionState.FAILED)
+            raise
+        ledger.set_version_state(model, point.number, VersionState.REFUSED)
+        return decision.reasons
+
+
+def _check_untainted(parts: Parts, model: str, version: int) -> None:
+    """Return where no erasure concerns the version's encoder; one that answers stays until it is trained anew."""
+    if parts.ledger.version(model, version).encoder_fingerprint in tainted_encoders(parts.ledger, model):
+        raise Refused(
+            f"the encoder of version {version} of {model} was tuned on rows that were erased since; make smaller what "
+            "its retraining brings"
+        )
 
 
 def _megabytes(manifest: Manifest) -> float:
