@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
 from perennial.continual.learning.compression import Step
-from perennial.continual.records import Route
+from perennial.continual.records import PromotionDecision, Route
+from perennial.exporters import job
 from perennial.exporters.bundle import read_manifest
-from perennial.exporters.timing import processor_name
+from perennial.exporters.timing import NEW, processor_name
 from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
@@ -24,6 +25,8 @@ from perennial.ops.commands import compression
 from perennial.ops.commands.engine_choice import taken_meanwhile
 from perennial.ops.commands.engines import plan_export, publish_export
 from perennial.ops.ledger import VersionRow
+from perennial.ops.making import version_maker
+from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.scheduling import JobFacts
 from perennial.ops.store.state import (
@@ -37,6 +40,7 @@ from perennial.ops.store.state import (
     WatchState,
 )
 from tests.component.exporters.conftest import WORDS, write_encoder
+from tests.component.jobs_here import run_here
 from tests.e2e.workspace import write_csv
 
 pytestmark = pytest.mark.component
@@ -356,27 +360,35 @@ def test_a_model_without_held_out_rows_has_no_choice_and_no_error(tmp_path: Path
         parts.close()
 
 
-def test_a_version_is_made_smaller_by_a_table_of_steps_and_passes_the_gate(
+def test_a_version_is_made_smaller_by_a_table_of_steps_and_published(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "usual_steps", lambda *_: (Step(name="1 layer", layers=1),))
+    for jobs in (compression, version_maker):
+        monkeypatch.setattr(jobs, "run_job", run_here)
+    monkeypatch.setattr(job, "rows_per_s", lambda engines, _: {name: {"1": 1.0 + (name == NEW)} for name in engines})
+    judge = ChallengerMaker.judge_smaller
+
+    def accepted(*given: Any, **told: Any) -> PromotionDecision:  # the rows have no pattern: what it says is chance
+        return replace(judge(*given, **told), accepted=True, reasons=())
+
+    monkeypatch.setattr(ChallengerMaker, "judge_smaller", accepted)
     before = workspace.versions()
-    wanted = ("export", "1", "--compress", "--engine", "onnxruntime", "--precision", "fp32", "--max-loss", "100")
+    wanted = ("export", "2", "--compress", "--engine", "onnxruntime", "--precision", "fp32", "--max-loss", "100")
     plan = workspace.answer(*wanted, "--dry-run")
-    assert (plan["source"], plan["engine"], plan["steps"][0]["layers"]) == (1, "onnxruntime", 1)
+    assert (plan["source"], plan["engine"], plan["steps"][0]["layers"]) == (2, "onnxruntime", 1)
     assert workspace.versions() == before
     made = workspace.answer(*wanted)
-    assert [point["step"] for point in made["points"]] == ["as it is", "quantised alone", "1 layer"]
-    as_it_is, _, smaller = made["points"]
+    as_it_is, alone, smaller = made["points"]
+    assert (alone["verdict"], made["chosen"]) == ("the source is one already", "1 layer")
     assert smaller["megabytes"] < as_it_is["megabytes"]
     assert smaller["lost_points"]["mean"] == pytest.approx(100 * (as_it_is["accuracy"] - smaller["accuracy"]))
-    assert made["chosen"] in {"quantised alone", "1 layer"}
     assert workspace.versions() == [*before, made["version"]], "the others are gone"
     parts = open_parts(workspace.config)
     try:
         row = parts.ledger.version("intent", made["version"])
-        assert (row.state.value, row.parent) == ("published", 1)
-        assert row.lineage["reason"] == f"version 1 ({made['chosen']}) as onnxruntime fp32"
+        assert (row.state.value, row.parent, row.learner) == ("published", 2, "finetune")
+        assert row.lineage["reason"] == "version 2 (1 layer) as onnxruntime fp32"
         assert not list(parts.workspace.runs("intent").glob("*/compressed"))
     finally:
         parts.close()
