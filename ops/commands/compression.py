@@ -20,7 +20,7 @@ from perennial.continual.errors import (
 from perennial.continual.intervals import Interval, bonett_price
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, Progress, run_job
-from perennial.continual.learning.card import ENCODER_INSIDE, read_card
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.compression import CompressionSpec, Step, StepMade, usual_steps
 from perennial.continual.learning.encoder import resolve_encoder
 from perennial.continual.learning.names import LearnerName
@@ -134,7 +134,7 @@ def plan_compression(
         source=version,
         engine=kind.value,
         precision=form.value,
-        steps=usual_steps(layers, width if card.encoder == ENCODER_INSIDE or width else 0),
+        steps=usual_steps(layers, width),
         most_lost_points=most_lost_points,
         training_rows=train,
         held_out_rows=held,

@@ -28,7 +28,7 @@ class LimitView:
         if beyond:
             return "surely beyond the limit"
         if (value.high <= self.limit.bound) if self.figure.most else (value.low >= self.limit.bound):
-            return "surely within the limit"
+            return "surely within the limit, of the two groups that are most surely apart"
         return "not decided: the interval holds the limit"
 
 

@@ -117,10 +117,11 @@ def compress(spec: CompressionSpec, context: Context) -> tuple[StepMade, ...]:
     """Take the steps in turn and leave a trained folder of each; a step that was finished before is not taken again.
 
     The student's head is linear, whatever the source's was: it has no sums, and its next training begins from rows.
+    A later step that the encoder does not allow is left out.
 
     Raises:
         DataError: there are too few rows, or the source is no finished training.
-        ConfigurationError: the encoder cannot be cut.
+        ConfigurationError: the encoder does not allow the first step.
     """
     card = read_card(spec.source)
     rows = deduplicate(read_rows(spec.rows)).examples
@@ -138,7 +139,13 @@ def compress(spec: CompressionSpec, context: Context) -> tuple[StepMade, ...]:
     right = float((logits[len(teaching) :].argmax(axis=1) == truth[len(teaching) :]).mean())
     made: list[StepMade] = []
     for step in spec.steps:
-        made.append(maker.made(step, right))
+        try:
+            made.append(maker.made(step, right))
+        except ConfigurationError as error:
+            if not made:
+                raise
+            logger.info("compression.step_left_out", extra={"step": step.name, "cause": str(error)})
+            continue
         write_atomically(spec.out / _DONE, json.dumps([asdict(each) for each in made], indent=1))
         context.report("compress", len(made), len(spec.steps))
         if right - made[-1].accuracy > spec.most_lost:
