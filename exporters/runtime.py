@@ -4,6 +4,7 @@ import importlib
 import os
 import queue
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from perennial.exporters.text_classification.tokens import FromTokens
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
 
 _CACHED_VERSIONS = 4  # as many as are ever resident at once, with one to spare
+_first_inference = threading.Lock()
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
 
 
@@ -75,7 +77,8 @@ class OpenVinoEngine:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make
         # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
-        self.infer({given.get_any_name(): _ones(given) for given in self._compiled.inputs})
+        with _first_inference:
+            self.infer({given.get_any_name(): _ones(given) for given in self._compiled.inputs})
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""
