@@ -43,7 +43,7 @@ class _Asked:
     at: float
     done: Done
     call: Call | None = None
-    together: "Sequence[_Asked]" = ()
+    together: "Sequence[_Asked]" = ()  # while that call is under way; none where it was asked for this one alone
     left: bool = False
 
     @property
@@ -199,6 +199,8 @@ class _Line:
             asked.call, asked.together = call, batch
 
     def _deliver(self, batch: Sequence[_Asked], answer: Reply | Refusal) -> None:
+        for asked in batch:
+            asked.together = ()  # a batch that holds itself would stay in memory until a collection
         if len(batch) == 1 or isinstance(answer, Refusal) or (answer.status == 503 and answer.is_overload):
             for asked in batch:
                 asked.done(answer)
@@ -215,7 +217,7 @@ class _Line:
             asked.done(LEFT)
             return
         whole, asked.request.json_length = asked.question.written()
-        asked.call, asked.together = self._upstream.ask(asked.request, whole, asked.done), (asked,)
+        asked.call = self._upstream.ask(asked.request, whole, asked.done)
 
 
 def _rows_of(question: Question) -> int:

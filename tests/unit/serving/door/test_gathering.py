@@ -231,3 +231,17 @@ def test_one_who_left_is_not_asked_for_alone_when_the_batch_fails(run):
         assert (callers.left, callers.answered) == (1, 2)
 
     run(story)
+
+
+def test_a_batch_that_was_answered_does_not_hold_itself(run):
+    async def story(callers: Callers) -> None:
+        callers.ask(1)
+        callers.ask(7)
+        callers.upstream.answer()
+        await callers.later(0.02)
+        asked = [leave.args[0] for leave in callers.leaves]
+        assert [len(each.together) for each in asked] == [0, *[7] * 7]
+        callers.upstream.answer()
+        assert [len(each.together) for each in asked] == [0] * 8
+
+    run(story)
