@@ -9,6 +9,7 @@ from perennial.ops.ledger.ports import LabelsIn
 __all__ = ["NewLabels"]
 
 _LEAST_REST_S = 0.5
+_AFTER_FAILURE_S = 10.0  # what made a look fail would most likely make the next one fail at once
 _SHARE = 0.1  # of the time, that looking at labels may take while they keep coming
 
 
@@ -44,10 +45,10 @@ class NewLabels:
     @contextmanager
     def looked_at(self) -> Iterator[None]:
         """While the block lasts somebody looks at the labels; one that comes meanwhile is looked at next."""
-        began, before = self._clock(), self._ledger.labels_in(self._model)
+        began, before, least = self._clock(), self._ledger.labels_in(self._model), _AFTER_FAILURE_S
         try:
             yield
-            self._seen = min(before, self._ledger.labels_in(self._model))
+            self._seen, least = min(before, self._ledger.labels_in(self._model)), _LEAST_REST_S
         finally:
             now = self._clock()
-            self._rests_until = now + max(_LEAST_REST_S, (now - began) * (1.0 / _SHARE - 1.0))
+            self._rests_until = now + max(least, (now - began) * (1.0 / _SHARE - 1.0))
