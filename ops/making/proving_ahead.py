@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from perennial.continual.errors import PerennialError
+from perennial.continual.errors import DataError, PerennialError
 from perennial.continual.jobs.memory import available_mb
 from perennial.continual.jobs.told import told_after
 from perennial.exporters.build import engines_to_try
+from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.port import exportable
 from perennial.exporters.runtime import load_engine, load_exact
@@ -63,7 +64,20 @@ def _rows_known(spec: ExportSpec, bundle: Path, threads: int) -> None:
     if len(exact.known(rows)) == len(rows):
         return
     if (engine := load_exact(bundle, threads=threads, reread=False)) is not None:
-        exact.learn(rows, model.answerer(engine, bundle))
+        exact.learn(rows, model.answerer(_WhileKept(engine, spec.held_out), bundle))
+
+
+class _WhileKept:
+    """An engine that answers while a file is there: an erasure removes the file, and then what had come of its rows."""
+
+    def __init__(self, engine: Engine, file: Path) -> None:
+        self._engine, self._file = engine, file
+
+    def infer(self, inputs: Inputs) -> Outputs:
+        outputs = self._engine.infer(inputs)
+        if not self._file.is_file():
+            raise DataError(f"{self._file} has gone, so nothing is kept of its rows; the export itself reads others")
+        return outputs
 
 
 if __name__ == "__main__":

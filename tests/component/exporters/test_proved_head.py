@@ -270,17 +270,36 @@ class _Nothing:
 def test_a_waiting_export_has_the_rows_of_the_last_proof_known_in_full_precision(
     low: ExportResult, kept: Path, tmp_path: Path
 ) -> None:
-    rows = [*ROWS, ("a text that came since", "label 0")]
+    assert _known_ahead(low.bundle, kept, tmp_path, "a text that came since") == (len(ROWS), len(ROWS) + 1)
+
+
+def test_a_row_that_is_erased_while_it_is_worked_out_does_not_become_known(
+    low: ExportResult, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = proving_ahead.load_exact
+
+    def loaded(bundle: Path, **how: Any) -> Engine | None:
+        (tmp_path / "rows.json").unlink()  # after it was read
+        return load(bundle, **how)
+
+    monkeypatch.setattr(proving_ahead, "load_exact", loaded)
+    assert _known_ahead(low.bundle, kept, tmp_path, "a text of whoever leaves") == (len(ROWS), len(ROWS))
+
+
+def _known_ahead(bundle: Path, kept: Path, folder: Path, new: str) -> tuple[int, int]:
+    """How many rows are known before and after an export waits for them, all of which but one proved the champion."""
+    rows = [*ROWS, (new, "label 0")]
     spec = ExportSpec(
-        trained_dir=tmp_path, out_dir=tmp_path, held_out=_written(tmp_path / "rows.json", rows), model="intent",
+        trained_dir=folder, out_dir=folder, held_out=_written(folder / "rows.json", rows), model="intent",
         version=1, embeddings=kept, threads=1,
     )  # fmt: skip
-    spec.write(tmp_path / "export.json", result=tmp_path / "result.json")
-    model, texts = TextExportable.load(low.bundle), [text for text, _ in rows]
-    before = model.exact(kept)
-    assert before is not None
-    assert len(before.known(texts)) == len(texts) - 1
-    proving_ahead._made_ready(low.bundle, tmp_path / "export.json", 1)
-    after = model.exact(kept)
-    assert after is not None
-    assert len(after.known(texts)) == len(texts)
+    spec.write(folder / "export.json", result=folder / "result.json")
+
+    def known() -> int:
+        exact = TextExportable.load(bundle).exact(kept)
+        assert exact is not None
+        return len(exact.known([text for text, _ in rows]))
+
+    before = known()
+    proving_ahead._made_ready(bundle, folder / "export.json", 1)
+    return before, known()
