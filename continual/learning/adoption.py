@@ -50,10 +50,18 @@ class Adoptable:
     labels: tuple[str, ...]  # in logit order
     max_length: int
     graph: Path | None = None  # an ONNX file, where that is what there is
+    source: str = ""  # the address that it was fetched from
+
+    @property
+    def came_from(self) -> str:
+        """Where it is to be found again: its address, or its place on disk."""
+        return self.source or str(self.graph or self.folder)
 
     @classmethod
-    def read(cls, place: Path, *, max_length: int) -> "Adoptable":
+    def read(cls, place: Path, *, max_length: int, source: str = "") -> "Adoptable":
         """What the configuration and the tokenizer say of a folder or an ONNX file; its weights are only located.
+
+        `source` is where the place was fetched from, if it is not to stay.
 
         Raises:
             ConfigurationError: it holds no such classifier, or one for several labels or for numbers.
@@ -62,7 +70,7 @@ class Adoptable:
         place = place.parent.resolve() / place.name if place.suffix == _ONNX else place.resolve()
         folder, graph = (place.parent, place) if place.suffix == _ONNX else (place, _only_graph(place))
         if graph is not None:
-            return cls._foreign(folder, graph, max_length)
+            return cls._foreign(folder, graph, max_length, source)
         configuration = _configuration(folder)
         named = configuration.get("architectures")
         kinds = [str(kind) for kind in named] if isinstance(named, list) else []
@@ -77,10 +85,10 @@ class Adoptable:
         _check_weights(folder, len(labels))
         length = usable_length(folder, max_length)
         load_tokenizer(folder, length)
-        return cls(folder=folder, labels=labels, max_length=length)
+        return cls(folder=folder, labels=labels, max_length=length, source=source)
 
     @classmethod
-    def _foreign(cls, folder: Path, graph: Path, max_length: int) -> "Adoptable":
+    def _foreign(cls, folder: Path, graph: Path, max_length: int, source: str) -> "Adoptable":
         if not graph.is_file():
             raise ConfigurationError(
                 f"{graph} does not exist; --model takes an ONNX file with tokenizer.json beside it"
@@ -93,7 +101,7 @@ class Adoptable:
         known = bool(configuration.get("model_type")) and "vocab_size" in configuration
         length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
         read_tokenizer(folder, length)
-        return cls(folder=folder, labels=labels, max_length=length, graph=graph)
+        return cls(folder=folder, labels=labels, max_length=length, graph=graph, source=source)
 
     def adopt(self, out: Path) -> ModelCard:
         """Copy the classifier into `out` as a trained model, its card last."""
@@ -117,7 +125,7 @@ class Adoptable:
             temperature=1.0,
             max_length=self.max_length,
             data={"rows": 0, "replay_rows": 0, "classes": len(self.labels)},
-            settings={"adopted_from": str(self.folder if self.graph is None else self.graph)},
+            settings={"adopted_from": self.came_from},
         )
         card.write(out)
         return card

@@ -62,7 +62,8 @@ def _take_over(
         return
     name_model(path, chosen)
     with session(path) as parts, stages(f"{place} as first version of {chosen}") as on_progress:
-        first = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress)
+        source = "" if Path(place) == folder else place
+        first = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress, source=source)
     print_json({**plan, "version": first.version, "bundle": str(first.bundle)})
 
 

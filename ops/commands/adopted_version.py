@@ -32,22 +32,28 @@ class AdoptedVersion:
     max_length: int
 
 
-def read_adoptable(workspace: Workspace, model: str, folder: Path) -> Adoptable:
-    """The classifier in `folder`, as the model's settings cut its texts.
+def read_adoptable(workspace: Workspace, model: str, folder: Path, *, source: str = "") -> Adoptable:
+    """The classifier in `folder`, as the model's settings cut its texts; `source` is where it was fetched from.
 
     Raises:
         ConfigurationError: it cannot be served; the message says why.
     """
-    return Adoptable.read(folder, max_length=workspace.model(model).learning.max_length)
+    return Adoptable.read(folder, max_length=workspace.model(model).learning.max_length, source=source)
 
 
 def adopted_version(
-    ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_progress: Progress = lambda _: None
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    folder: Path,
+    on_progress: Progress = lambda _: None,
+    *,
+    source: str = "",
 ) -> AdoptedVersion:
     """Export, verify and publish the classifier as the first version and make it champion.
 
     Its engine must answer like the user's own torch model. Started again after it was killed, it goes on with the same
-    version number.
+    version number. `source` is where the folder was fetched from, for the lineage, if it is not to stay.
 
     Raises:
         Refused: the model serves already, or another process makes its first version; LedgerBehind: the routers say so
@@ -56,12 +62,14 @@ def adopted_version(
         ExportFailed, ParityFailed: see `VersionMaker`.
     """
     with workspace.claim_beginning(model):
-        return _adopted(ledger, workspace, model, folder, on_progress)
+        return _adopted(ledger, workspace, model, folder, source, on_progress)
 
 
-def _adopted(ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_progress: Progress) -> AdoptedVersion:
+def _adopted(
+    ledger: Ledger, workspace: Workspace, model: str, folder: Path, source: str, on_progress: Progress
+) -> AdoptedVersion:
     check_unserved(ledger, workspace, model, instead="give the classifier a name of its own")
-    adoptable = read_adoptable(workspace, model, folder)
+    adoptable = read_adoptable(workspace, model, folder, source=source)
     register(ledger, workspace)
     version = training_number(ledger, model, _LEARNER, {"reason": _REASON, "source": adoptable.identity})
     maker = VersionMaker(ledger, workspace, model)
@@ -78,17 +86,17 @@ def _adopted(ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_
         calibration=probes,
     )
     errors = JobErrors(
-        what=f"export of {folder} as {model} version {version}",
+        what=f"export of {adoptable.came_from} as {model} version {version}",
         failed=ExportFailed,
         refused=ParityFailed,
         log=maker.folder(version) / "export.log",
     )
     maker.compile(version, order, errors, on_progress)
     manifest = maker.publish(version)
-    lineage = {"reason": _REASON, "rows": 0, "replay_rows": 0, "adopted_from": str(adoptable.folder)}
+    lineage = {"reason": _REASON, "rows": 0, "replay_rows": 0, "adopted_from": adoptable.came_from}
     begin_route(ledger, workspace, model, version, manifest, adoptable.labels, lineage)
     logger.info(
-        "adopted_version.published", extra={"model": model, "version": version, "folder": str(adoptable.folder)}
+        "adopted_version.published", extra={"model": model, "version": version, "source": adoptable.came_from}
     )
     return AdoptedVersion(
         version=version,

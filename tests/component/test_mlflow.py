@@ -14,9 +14,11 @@ from perennial.continual.errors import ConfigurationError, DataError, Dependency
 from perennial.continual.learning.adoption import Adoptable
 from perennial.continual.records import Route
 from perennial.ops.cli.main import app
+from perennial.ops.commands.adopted_version import AdoptedVersion, read_adoptable
 from perennial.ops.commands.mlflow_mirror import mirror_model
 from perennial.ops.commands.mlflow_model import is_registered, registered_classifier, registered_name
-from perennial.ops.ledger import VersionRow, VersionState, version_card
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
+from perennial.ops.store.workspace import Workspace
 from tests.component.api_server import RunningApi, answering
 from tests.component.encoders.tiny import write_classifier
 
@@ -137,6 +139,24 @@ def test_a_registered_classifier_is_taken_over_under_its_name(theirs: None, tmp_
     plan = json.loads(told.stdout)
     assert (plan["model"], plan["labels"], plan["then"]) == ("mood", LABELS, "publish version 1")
     assert not config.exists()
+
+
+def test_a_version_that_was_fetched_is_known_by_its_address(
+    theirs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = []
+
+    def adopted(
+        ledger: Ledger, workspace: Workspace, model: str, folder: Path, *_: object, source: str
+    ) -> AdoptedVersion:
+        cards.append(read_adoptable(workspace, model, folder, source=source).adopt(tmp_path / "trained"))
+        return AdoptedVersion(version=1, bundle=folder, labels=cards[0].labels, max_length=cards[0].max_length)
+
+    monkeypatch.setattr("perennial.ops.commands.adopted_version.adopted_version", adopted)
+    config = tmp_path / "perennial.toml"
+    made = CliRunner().invoke(app, ["init", "--model", "models:/mood@live", "--config", str(config)])
+    assert made.exit_code == 0, made.output
+    assert [card.settings for card in cards] == [{"adopted_from": "models:/mood@live"}]
 
 
 @pytest.mark.parametrize(
