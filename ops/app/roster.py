@@ -80,6 +80,7 @@ class ModelRoster:
         """
         new = {name: section for name, section in settings.models.items() if name not in self._loops}
         self._use({**self.parts.settings.models, **new}, settings.refused)
+        self.parts.reconciler.follow(self.parts.workspace)
         return self._take(new, settings.refused)
 
     def drop(self, name: str) -> ModelLoop | None:

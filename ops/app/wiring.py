@@ -22,6 +22,7 @@ from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, Trace
 from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.settings import ModelSettings, Settings, load_settings
+from perennial.ops.settings.generation import GenerationSettings
 from perennial.ops.store.removals import is_removed
 from perennial.ops.store.workspace import Workspace
 
@@ -169,7 +170,7 @@ def stream_spec(parts: Parts, model: str) -> RouterSpec | None:
     name = parts.workspace.stream_model(model)
     if name is None:
         return None
-    streams = parts.workspace.model(model).generation.streams
+    streams = _rewrites(parts, model).streams
     return RouterSpec(
         model=name,
         signature=serving_side(parts.settings.task_of(model)).signature,
@@ -179,11 +180,16 @@ def stream_spec(parts: Parts, model: str) -> RouterSpec | None:
     )
 
 
+def _rewrites(parts: Parts, model: str) -> GenerationSettings:
+    """The model's own settings, or the default ones where its section cannot be used: it goes on being served."""
+    return parts.settings.models.get(model, ModelSettings()).generation
+
+
 def _router_settings(parts: Parts, model: str) -> RouterSettings:
     settings, workspace = parts.settings, parts.workspace
     side = serving_side(settings.task_of(model))
     triton = settings.triton
-    limit_s = None if workspace.stream_model(model) is None else workspace.model(model).generation.deadline_s
+    limit_s = None if workspace.stream_model(model) is None else _rewrites(parts, model).deadline_s
     return RouterSettings(
         model=model,
         engine_model=workspace.engine_model(model),

@@ -130,6 +130,10 @@ class Reconciler:
             return _Pass([], {})
         return self._bring(route)
 
+    def follow(self, workspace: Workspace) -> None:
+        """Know the models that came since the start; one that goes is to be known until it is let go."""
+        self._workspace = workspace
+
     def let_go(self, model: str) -> None:
         """Have no server hold a model any more; one that is away holds it until it is started anew."""
         for control in self._controls:

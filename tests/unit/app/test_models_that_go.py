@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_model_whose_section_breaks_later_keeps_its_task(service: Service, tmp
     service.roster.follow(load_settings(config))
     assert "models.shelf.learning.holdout_share" in service.roster.broken["shelf"]
     assert service.roster.parts.settings.task_of("shelf") == "ranking"
+
+
+def test_a_model_of_rewrites_that_comes_later_is_let_go_with_its_streams(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, unloaded = tmp_path / "perennial.toml", list[str]()
+    config.write_text(config.read_text() + '[models.desk]\ntask = "generation"\n')
+    service.roster.follow(load_settings(config))
+    held = SimpleNamespace(url="here", unload=unloaded.append)
+    monkeypatch.setattr(service.roster.parts.reconciler, "_controls", (held,))
+    service.roster.drop("desk")
+    service.servers.let_go("desk")
+    assert unloaded == ["desk", "desk_stream", "desk_engine"]
 
 
 def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: Service) -> None:

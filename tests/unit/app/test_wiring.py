@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from perennial.exporters.triton_config import EngineBackend
-from perennial.ops.app.wiring import engine_spec, open_parts, router_spec
+from perennial.ops.app.wiring import engine_spec, open_parts, router_spec, stream_spec
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.settings import load_settings
@@ -41,6 +41,20 @@ def test_what_no_native_backend_can_run_has_our_own(tmp_path: Path) -> None:
     finally:
         parts.close()
     assert backends == {"intent": EngineBackend.ONNXRUNTIME, "tell": EngineBackend.PERENNIAL}
+
+
+def test_a_model_of_rewrites_whose_section_cannot_be_used_is_served_by_the_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text('[models.intent]\n[models.desk]\ntask = "generation"\nlearning = {holdout_share = 0.9}\n')
+    parts = open_parts(config)
+    try:
+        assert set(parts.settings.refused) == {"desk"}
+        router, streams = router_spec(parts, "desk"), stream_spec(parts, "desk")
+    finally:
+        parts.close()
+    assert streams is not None
+    assert (streams.model, streams.parameters["streams"]) == ("desk_stream", "8")
+    assert RouterSettings.from_parameters("desk", router.parameters).champion_limit_s == 60.0
 
 
 def test_models_that_the_ledger_alone_knows_keep_their_tasks(tmp_path: Path) -> None:
