@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -198,20 +199,20 @@ def test_a_larger_batch_that_the_engine_refuses_is_told_so_and_leaves_its_place_
         assert {answer.version for answer in client.predict(["card lost"] * 40)} == {2}
 
 
+def _message(text: str) -> bytes:
+    tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+    body = json.dumps({"inputs": [tensor], "outputs": [{"name": "LABEL"}], "id": text}).encode()
+    head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 def test_requests_sent_ahead_and_one_that_is_never_read_keep_their_order_and_hold_up_nobody(served):
     place, server = served
     place.route(champion=1, resident=(1, 2), epoch=9)
-
-    def message(text: str) -> bytes:
-        tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
-        body = json.dumps({"inputs": [tensor], "outputs": [{"name": "LABEL"}], "id": text}).encode()
-        head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        return head.encode() + body
-
     address = ("127.0.0.1", server.spec.http_port)
     with socket.create_connection(address, 20) as deaf, socket.create_connection(address, 20) as ahead:
-        deaf.sendall(message("money"))
-        ahead.sendall(b"".join(map(message, ("card", "money", "hello", "lost"))))
+        deaf.sendall(_message("money"))
+        ahead.sendall(b"".join(map(_message, ("card", "money", "hello", "lost"))))
         assert {reply.status_code for got in _posted(server, ["card lost"] * 5, rounds=5) for reply in got} == {200}
         received = b""
         while received.count(b"HTTP/1.1 200") < 4 or not received.endswith(b"}"):
@@ -232,3 +233,22 @@ def test_a_request_with_a_time_limit_keeps_it(served):
     assert "deadline" in reply.json()["error"] or "timeout" in reply.json()["error"].lower()
     kept = httpx.post(url, json={"inputs": [tensor], "parameters": {"timeout": 9_000_000}}, timeout=20, verify=False)
     assert kept.status_code == 200
+
+
+def test_clients_that_leave_while_they_are_worked_for_harm_nobody(served):
+    """What was given up is cancelled in Triton, at whichever place it was."""
+    place, server = served
+    place.route(champion=3, resident=(1, 2, 3), epoch=11)
+    pid, address = server.pid, ("127.0.0.1", server.spec.http_port)
+    for turn in range(4):
+        clients = [socket.create_connection(address, 20) for _ in range(12)]
+        for client in clients:
+            client.sendall(_message("transfer"))
+        for number, client in enumerate(clients):
+            if (turn + number) % 2:  # with a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        replies = [reply for got in _posted(server, ["transfer"] * 3, rounds=2) for reply in got]
+        assert {reply.status_code for reply in replies} == {200}
+        assert {reply.json()["outputs"][0]["data"][0] for reply in replies} == {"money_issue"}
+    assert server.pid == pid
