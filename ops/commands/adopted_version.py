@@ -95,9 +95,7 @@ def _adopted(
     manifest = maker.publish(version)
     lineage = {"reason": _REASON, "rows": 0, "replay_rows": 0, "adopted_from": adoptable.came_from}
     begin_route(ledger, workspace, model, version, manifest, adoptable.labels, lineage)
-    logger.info(
-        "adopted_version.published", extra={"model": model, "version": version, "source": adoptable.came_from}
-    )
+    logger.info("adopted_version.published", extra={"model": model, "version": version, "source": adoptable.came_from})
     return AdoptedVersion(
         version=version,
         bundle=workspace.bundle(model, version),
