@@ -7,8 +7,10 @@ in service, so that an answer can be given again from what is kept.
 import hashlib
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from perennial.continual.errors import DataError, DependencyUnreachable
@@ -33,12 +35,16 @@ __all__ = [
 
 MOST_BYTES = 8 * 2**20  # of a file as it is sent
 MOST_PIXELS = {"JPEG": 40_000_000, "PNG": 16_000_000}  # once unpacked; a large JPEG is unpacked at a fraction of it
+_MOST_PARTS = {"JPEG": 256, "PNG": 20_000}  # of a file: each pass over a JPEG's pixels is one, and so is each note
 KEPT_SIDE = 256  # pixels of the shorter side; encoders look at 224 of them as a rule
 _LEAST_SIDE, _LONGEST = 4, 20  # pixels, and times as long as wide
 _QUALITY = 92
 _SCHEME, _LETTERS, _ENDING = "image:", 40, ".jpg"
 _NAME = re.compile(rf"{_SCHEME}[a-p]{{{_LETTERS}}}")
 _WHITE = (255, 255, 255)
+_STARTS = {"JPEG": b"\xff\xd8", "PNG": b"\x89PNG\r\n\x1a\n"}
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # of a JPEG's part; the others stand alone
+_END = b"\xd9"
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Picture:
 
     content: bytes
     sent: tuple[int, int] | None = field(default=None, compare=False)  # width and height before it was made small
+    effort: float = field(default=0.0, compare=False)  # of unpacking what was sent, beside that of the largest one
 
     @cached_property
     def name(self) -> str:
@@ -114,7 +121,8 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
     Of a PNG with 16 bits the upper eight are kept.
 
     Raises:
-        DataError: it is too large, unpacks to too many pixels, moves, is no JPEG or PNG, is broken, or much too narrow.
+        DataError: it is too large, unpacks to too many pixels, has too many parts, moves, is no JPEG or PNG, is
+            broken, or much too narrow.
         DependencyUnreachable: Pillow is not installed.
     """
     try:
@@ -126,12 +134,15 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
         raise DataError(f"{field} is empty; send the bytes of a JPEG or PNG file")
     if len(sent) > MOST_BYTES:
         raise DataError(f"{field} has {len(sent):,} bytes (limit {MOST_BYTES:,}); send it smaller")
+    _check_parts(sent, field)
     try:
         with Image.open(io.BytesIO(sent), formats=tuple(MOST_PIXELS)) as opened:
             _check_sizes(opened, field)
-            sent_size = opened.size
+            sent_size, effort = opened.size, opened.width * opened.height / _most_pixels(opened)
             opened.draft("RGB", (2 * KEPT_SIDE, 2 * KEPT_SIDE))  # a large JPEG is unpacked at a fraction of its size
             image = _in_colours(ImageOps.exif_transpose(opened))
+    except DataError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         most = max(MOST_PIXELS.values())
         raise DataError(f"{field} unpacks to too many pixels (limit {most:,}); send it smaller") from exc
@@ -139,17 +150,46 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
         raise DataError(
             f"{field} is no JPEG or PNG file (it begins with {sent[:8].hex(' ')}); send one of these"
         ) from exc
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError, OverflowError) as exc:
+    except Exception as exc:  # what reads the notes in a file raises whatever it comes upon
         raise DataError(f"{field} cannot be read as a JPEG or PNG file ({exc}); send the whole file") from exc
     buffer = io.BytesIO()
     _smaller(image).save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
-    return Picture(content=buffer.getvalue(), sent=sent_size)
+    return Picture(content=buffer.getvalue(), sent=sent_size, effort=effort)
+
+
+def _check_parts(sent: bytes, field: str) -> None:
+    """Refuse a small file that would take long: one of passes over its pixels without end, or of notes."""
+    for kind, parts in (("JPEG", _parts_of_jpeg), ("PNG", _parts_of_png)):
+        most = _MOST_PARTS[kind]
+        if sent.startswith(_STARTS[kind]) and sum(1 for _ in islice(parts(sent), most + 1)) > most:
+            raise DataError(f"{field} is a {kind} file of more than {most:,} parts; save it anew")
+
+
+def _parts_of_jpeg(sent: bytes) -> Iterator[None]:
+    """One for each part up to the end of the image; what lies behind, such as a film, is not looked at."""
+    at = len(_STARTS["JPEG"])
+    while (marker := _MARKER.search(sent, at)) is not None and marker[1] != _END:
+        yield
+        at = marker.end() + int.from_bytes(sent[marker.end() : marker.end() + 2], "big")
+
+
+def _parts_of_png(sent: bytes) -> Iterator[None]:
+    at = len(_STARTS["PNG"])
+    while at < len(sent):
+        yield
+        at += 12 + int.from_bytes(sent[at : at + 4], "big")  # its length and kind are before it, a sum behind it
+
+
+def _most_pixels(image: "Image") -> int:
+    """A PNG and a progressive JPEG are unpacked whole; a JPEG with previews behind it is called MPO."""
+    whole = image.format == "PNG" or "progressive" in image.info
+    return MOST_PIXELS["PNG" if whole else "JPEG"]
 
 
 def _check_sizes(image: "Image", field: str) -> None:
     """Refuse by the header alone, before anything is unpacked."""
     width, height = image.size
-    most = MOST_PIXELS["PNG" if image.format == "PNG" else "JPEG"]  # one with previews behind it is called MPO
+    most = _most_pixels(image)
     if width * height > most:
         raise DataError(
             f"{field} is {width} x {height} pixels, {width * height:,} in all (limit {most:,}); send it smaller"

@@ -25,6 +25,7 @@ __all__ = ["SIDE", "Asked", "ImageVersion"]
 
 _GREY = 128
 _PROBED = 8  # pixels of a side of what a probe asks about
+_MOST_EFFORT = 12  # of the largest images in one request: nobody is answered while they are unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +143,19 @@ class _ImageClassification:
         return [len(image) for image in images.reshape(-1).tolist()]
 
     def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[Asked]:
-        """The pictures that the files hold."""
+        """The pictures that the files hold; no more of them are unpacked than there is time for."""
         del max_characters
-        sent = tensors[IMAGE].reshape(-1).tolist()
-        return [_asked(read_image(raw, field=f"{IMAGE} of row {row}")) for row, raw in enumerate(sent)]
+        asked, effort = list[Asked](), 0.0
+        for row, raw in enumerate(tensors[IMAGE].reshape(-1).tolist()):
+            if effort >= _MOST_EFFORT:
+                raise DataError(
+                    f"the images before row {row} unpack to as much as {effort:.1f} of the largest ones (limit "
+                    f"{_MOST_EFFORT}); send fewer at once"
+                )
+            picture = read_image(raw, field=f"{IMAGE} of row {row}")
+            effort += picture.effort
+            asked.append(_asked(picture))
+        return asked
 
     def caller(self, task_input: Asked) -> str:
         return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from perennial.continual.errors import DataError, DependencyUnreachable
 from perennial.continual.images import ImageStore, Picture, image_name, is_image_name, read_image
@@ -130,6 +130,35 @@ def test_a_moving_image_is_refused() -> None:
     frames = [Image.new("RGB", (20, 20), (shade, 0, 0)) for shade in (0, 100, 200)]
     with pytest.raises(DataError, match="it has 3 frames"):
         read_image(_file(frames[0], save_all=True, append_images=frames[1:]))
+
+
+def test_a_file_of_parts_without_end_is_refused() -> None:
+    progressive, png = _plain((64, 64), "JPEG", progressive=True), _plain()
+    assert read_image(progressive).size == (64, 64)
+    last = progressive.rindex(b"\xff\xda")
+    with pytest.raises(DataError, match="is a JPEG file of more than 256 parts; save it anew"):
+        read_image(progressive[:-2] + 300 * progressive[last:-2] + progressive[-2:])
+    assert read_image(progressive + 300 * progressive[last:-2]).size == (64, 64), "a film behind it is not looked at"
+    with pytest.raises(DataError, match="is a PNG file of more than 20,000 parts"):
+        read_image(png[:33] + 20_001 * bytes(12) + png[33:])
+
+
+def test_a_jpeg_that_is_unpacked_whole_may_be_no_larger_than_a_png() -> None:
+    sent = bytearray(_plain((64, 64), "JPEG", progressive=True))
+    frame = sent.index(b"\xff\xc2")
+    sent[frame + 5 : frame + 9] = struct.pack(">HH", 5000, 5000)
+    with pytest.raises(DataError, match=r"5000 x 5000 pixels, 25,000,000 in all \(limit 16,000,000\)"):
+        read_image(bytes(sent))
+
+
+@pytest.mark.parametrize("raised", [struct.error("cut"), KeyError(274), ZeroDivisionError("0"), AssertionError("x")])
+def test_notes_in_a_file_that_cannot_be_read_refuse_it(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    def failing(image: Image.Image) -> Image.Image:
+        raise raised
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", failing)
+    with pytest.raises(DataError, match="cannot be read as a JPEG or PNG file"):
+        read_image(_plain())
 
 
 def _struck(sent: bytes, rng: np.random.Generator) -> bytes:
