@@ -5,13 +5,14 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from perennial.continual.atomic_file import write_atomically
+from perennial.continual.atomic_file import drop_leftovers, write_atomically
 from perennial.continual.errors import DataError
 from perennial.continual.images.picture import Picture, image_file, image_name, is_image_name, name_of_file
 
 __all__ = ["ImageStore"]
 
 _FOLDER = 2  # letters that name a folder: 256 folders in all
+_FOLDERS = "[a-p]" * _FOLDER
 
 
 class ImageStore:
@@ -27,18 +28,18 @@ class ImageStore:
         self.folder = folder
 
     def put(self, picture: Picture) -> bool:
-        """Keep a picture; returns whether it was new.
+        """Keep a picture; returns whether it was written. One that is whole there already is young again.
+
+        A power cut may take what was written in the last seconds. Whoever sends or imports it again mends that.
 
         Raises:
             OSError: the disk refuses.
         """
         path = self._path(picture.name)
-        if path.is_file():
+        if _made_young(path, len(picture.content)):
             return False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(
-            path, picture.content, durable=False
-        )  # what a power cut takes is an answered request's picture
+        write_atomically(path, picture.content, durable=False)
         return True
 
     def get(self, name: str) -> Picture | None:
@@ -58,29 +59,38 @@ class ImageStore:
         return is_image_name(name) and self._path(name).is_file()
 
     def forget(self, names: Iterable[str]) -> int:
-        """Delete pictures; returns how many were there."""
+        """Delete pictures, and what killed writers left of them; returns how many were there."""
         gone = 0
-        for name in names:
-            if is_image_name(name):
-                try:
-                    self._path(name).unlink()
-                    gone += 1
-                except FileNotFoundError:
-                    continue
+        for name in filter(is_image_name, names):
+            drop_leftovers(self._path(name))
+            gone += self._unlinked(name)
         return gone
 
     def keep_only(self, named: Collection[str], *, older_than_s: float) -> int:
-        """Delete what no row names any more; returns how many. What is younger may belong to a row on its way."""
+        """Delete what no row names any more; returns how many. What is younger may belong to a row on its way.
+
+        How old a picture is counts in the moment in which it goes: it may have come again meanwhile.
+        """
         end = time.time() - older_than_s
-        old = [name for name in self.names() if name not in named and _modified(self._path(name)) < end]
-        return self.forget(old)
+        for left in self.folder.glob(f"{_FOLDERS}/.*"):  # by a writer that was killed
+            if _modified(left) < end:
+                left.unlink(missing_ok=True)
+        left_over = (name for name in self.names() if name not in named)
+        return sum(self._unlinked(name) for name in left_over if _modified(self._path(name)) < end)
 
     def names(self) -> frozenset[str]:
         """Of all that are kept."""
         return frozenset(self._all())
 
+    def _unlinked(self, name: str) -> bool:
+        try:
+            self._path(name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def _all(self) -> Iterator[str]:
-        for path in self.folder.glob(f"{'[a-p]' * _FOLDER}/*"):
+        for path in self.folder.glob(f"{_FOLDERS}/*"):
             if is_image_name(name := name_of_file(path.name)):
                 yield name
 
@@ -89,6 +99,19 @@ class ImageStore:
             raise DataError(f"{name[:60]!r} is no name of an image; names are made of an image's content")
         file = image_file(name)
         return self.folder / file[:_FOLDER] / file
+
+
+def _made_young(path: Path, size: int) -> bool:
+    """Whether a file of this size is there; its age begins anew, so that no sweep takes it from a row on its way."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another account's file, which is there all the same
+        return path.is_file()
+    return True
 
 
 def _modified(path: Path) -> float:

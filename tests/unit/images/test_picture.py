@@ -1,6 +1,7 @@
 """Files that clients send: what is read of them, and what is refused before it costs anything."""
 
 import io
+import os
 import struct
 import sys
 import zlib
@@ -215,6 +216,31 @@ def test_a_store_keeps_what_is_named_or_young(tmp_path: Path) -> None:
     assert store.keep_only({names[0]}, older_than_s=60.0) == 0
     assert store.keep_only({names[0]}, older_than_s=-60.0) == 2
     assert store.names() == {names[0]}
+
+
+def test_a_picture_that_comes_again_is_young_and_whole_again(tmp_path: Path) -> None:
+    store, picture = ImageStore(tmp_path), read_image(_plain())
+    store.put(picture)
+    (file,) = tmp_path.rglob("*.jpg")
+    os.utime(file, (0, 0))
+    assert not store.put(picture)
+    assert store.keep_only((), older_than_s=60.0) == 0, "the row that names it is on its way"
+    file.write_bytes(b"")  # as a power cut leaves it
+    assert store.put(picture)
+    assert store.get(picture.name) == picture
+
+
+def test_what_killed_writers_left_goes_as_well(tmp_path: Path) -> None:
+    store, picture = ImageStore(tmp_path), read_image(_plain())
+    store.put(picture)
+    (file,) = tmp_path.rglob("*.jpg")
+    left, other = (file.with_name(f".{name}.tmp") for name in (file.name, "another.jpg"))
+    for path in (left, other):
+        path.write_bytes(picture.content)
+    assert store.forget([picture.name]) == 1
+    assert [left.exists(), other.exists()] == [False, True]
+    assert [store.keep_only((), older_than_s=60.0), other.exists()] == [0, True]
+    assert [store.keep_only((), older_than_s=-60.0), other.exists()] == [0, False]
 
 
 @pytest.mark.parametrize(
