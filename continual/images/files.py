@@ -1,6 +1,5 @@
 """Labelled images on disk: a folder for each class, or a table whose rows name files beside it."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from perennial.continual.images.picture import MOST_BYTES, read_image
 from perennial.continual.images.store import ImageStore
 from perennial.continual.preparation import (
     LABEL,
+    STANDARD_INPUT,
     FileReading,
     KnownLabels,
     Role,
@@ -72,8 +72,8 @@ def image_rows(
 
 
 def holds_images(data: Path, reading: FileReading = _NOTHING_STATED) -> bool:
-    """Whether labelled images are in it, and not labels of something else."""
-    return data.is_dir() or "image" in read_table(data, _ROLES, reading).named
+    """Whether labelled images are in it, and not labels of something else; standard input has no files beside it."""
+    return data.is_dir() or (data != STANDARD_INPUT and "image" in read_table(data, _ROLES, reading).named)
 
 
 def read_file(folder: Path, named: str) -> bytes:
@@ -122,14 +122,19 @@ def _of_folders(data: Path, store: ImageStore, known: KnownLabels) -> tuple[list
 
 
 def _files(data: Path) -> Iterator[tuple[str, str]]:
-    """Label and path of each image, in order."""
-    for folder in sorted(data.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries)
-            for name in names:
-                if Path(name).suffix.lower() in _ENDINGS and not name.startswith("."):
-                    yield folder.name, f"{folder.name}/{name}"
+    """Label and path of each image, in order.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    try:
+        for folder in sorted(data.iterdir()):
+            if folder.is_dir() and not folder.name.startswith("."):
+                for name in sorted(path.name for path in folder.iterdir()):
+                    if Path(name).suffix.lower() in _ENDINGS and not name.startswith("."):
+                        yield folder.name, f"{folder.name}/{name}"
+    except OSError as exc:
+        raise DataError(f"{exc.filename} cannot be read ({exc.strerror}); mend its rights, or move it") from exc
 
 
 def _kept(store: ImageStore, content: bytes, *, field: str, label: str, at: datetime, key: str | None) -> Example:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.names import LEARNERS_OF, default_learner
 from perennial.continual.preparation import admit_name
-from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
+from perennial.continual.tasks import DEFAULT_TASK, TASKS, reads_words, task_named
 from perennial.ops.safety.secrecy import shown_problems
 from perennial.ops.settings.cycle import CycleSettings
 from perennial.ops.settings.drift import DriftWatchSettings
@@ -71,6 +71,22 @@ class ModelSettings(Section):
                 raise ValueError(
                     f"learner {learner.value!r} makes no models of task {self.task!r}; use one of {', '.join(known)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_on_texts_are_of_the_task(self) -> Self:
+        """Refuse limits that nothing would hold: no text can be changed where rows are no labelled texts."""
+        limits = {
+            "robustness.most_lost_points": self.robustness.most_lost_points or None,
+            "fairness.most_changed_by_names": self.fairness.most_changed_by_names,
+            "fairness.most_changed_by_wording": self.fairness.most_changed_by_wording,
+        }
+        set_here = [name for name, limit in limits.items() if limit is not None]
+        if set_here and not reads_words(self.task):
+            raise ValueError(
+                f"{', '.join(set_here)} limit what changed texts do, and a model of task {self.task!r} is asked about "
+                "none; take them out"
+            )
         return self
 
 

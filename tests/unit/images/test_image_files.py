@@ -1,12 +1,17 @@
 """Labelled images on disk: folders of classes, tables with paths, and nothing outside of them."""
 
+import io
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.images import ImageStore
-from perennial.continual.images.files import image_rows
+from perennial.continual.images.files import holds_images, image_rows
+from perennial.continual.preparation import STANDARD_INPUT
 from tests.component.image_fixtures import coloured
 
 
@@ -89,3 +94,33 @@ def test_a_link_out_of_a_folder_of_classes_is_refused(data: Path, store: ImageSt
 def test_an_empty_folder_says_what_is_expected(tmp_path: Path, store: ImageStore) -> None:
     with pytest.raises(DataError, match="give each class a folder of its own"):
         image_rows(tmp_path, store)
+
+
+def test_a_folder_that_cannot_be_read_is_named(data: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.iterdir
+
+    def refusing(folder: Path) -> Iterator[Path]:
+        if folder.name == "green":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    with pytest.raises(DataError, match=r"green cannot be read \(Permission denied\)"):
+        image_rows(data, store)
+
+
+def test_names_of_another_encoding_are_read_and_no_labels(data: Path, store: ImageStore) -> None:
+    (data / "red" / os.fsdecode(b"caf\xe9.png")).write_bytes(coloured("red", 7))
+    assert len(image_rows(data, store)) == 5
+    other = data / os.fsdecode(b"caf\xe9")
+    other.mkdir()
+    (other / "1.png").write_bytes(coloured("blue", 8))
+    with pytest.raises(RowsRefused, match=r"1 of 6 files are no images to learn from: .*label"):
+        image_rows(data, store)
+
+
+def test_what_comes_by_standard_input_is_left_to_who_reads_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    unread = io.TextIOWrapper(io.BytesIO(b"prediction_id,label\n"))
+    monkeypatch.setattr(sys, "stdin", unread)
+    assert not holds_images(STANDARD_INPUT)
+    assert unread.read() == "prediction_id,label\n"

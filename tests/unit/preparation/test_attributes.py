@@ -90,6 +90,17 @@ def test_a_limit_on_a_change_that_there_is_not_is_refused(limits: dict[str, floa
         ModelSettings.model_validate({"robustness": {"most_lost_points": limits}})
 
 
+@pytest.mark.parametrize("task", ["image_classification", "ranking"])
+def test_a_limit_on_changed_texts_is_of_labelled_texts_alone(task: str) -> None:
+    limits: dict[str, dict[str, object]] = {
+        "robustness": {"most_lost_points": {"typos": 1.0}},
+        "fairness": {"most_changed_by_names": 0.0},
+    }
+    with pytest.raises(ValueError, match=rf"robustness\.most_lost_points, .*task '{task}' is asked about none; take"):
+        ModelSettings.model_validate({"task": task, **limits})
+    assert ModelSettings.model_validate({"task": "opinion", **limits}).robustness.most_lost_points == {"typos": 1.0}
+
+
 def test_a_blank_value_says_nothing() -> None:
     assert admit_attributes({"region": " ", "age": None}, ("region", "age")) == {}
     assert admit_attributes(None, ()) == {}
