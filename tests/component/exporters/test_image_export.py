@@ -1,4 +1,7 @@
-"""Image classifiers as engines: OpenVINO beside ONNX Runtime, and a head that grows in a graph that stays."""
+"""Image classifiers as engines of OpenVINO, and a head that grows in a graph that stays.
+
+Those of ONNX Runtime are held by `tests/contract/test_exportables.py`.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ from perennial.exporters.bundle import read_manifest
 from perennial.exporters.image_classification.export import ImageExportable
 from perennial.exporters.job import export_bundle
 from perennial.exporters.runtime import load_engine
-from perennial.exporters.spec import ExportPath, ExportSpec
+from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from tests.component.exporters.conftest import write_trained
 from tests.component.image_fixtures import write_image_encoder, write_names
 
@@ -29,26 +32,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def _spec(folder: Path, version: int, engine: str, previous: Path | None = None) -> ExportSpec:
+def _spec(folder: Path, version: int, previous: Path | None = None) -> ExportSpec:
     return ExportSpec(
         task="image_classification",
         trained_dir=folder / f"trained-{version}",
-        out_dir=folder / engine / str(version),
+        out_dir=folder / str(version),
         held_out=folder / "held.json",
         memory=folder / "images",
         model="tiny",
         version=version,
-        engine=engine,
+        engine="openvino",
         precision="fp32",
         threads=1,
         previous_bundle=previous,
     )
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_more_classes_go_into_the_same_engine(folder: Path, engine: str) -> None:
-    first = export_bundle(_spec(folder, 1, engine))
-    second = export_bundle(_spec(folder, 2, engine, first.bundle))
+@pytest.fixture(scope="module")
+def first(folder: Path) -> ExportResult:
+    return export_bundle(_spec(folder, 1))
+
+
+def test_more_classes_go_into_the_same_engine(folder: Path, first: ExportResult) -> None:
+    second = export_bundle(_spec(folder, 2, first.bundle))
     assert (first.path, second.path) == (ExportPath.FULL, ExportPath.WEIGHT_SWAP)
     assert first.verdict.accepted
     assert second.verdict.accepted
@@ -58,15 +64,14 @@ def test_more_classes_go_into_the_same_engine(folder: Path, engine: str) -> None
     np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
 
 
-def test_what_does_not_fit_is_refused(folder: Path) -> None:
+def test_what_does_not_fit_is_refused(folder: Path, first: ExportResult) -> None:
     model = ImageExportable.load(folder / "trained-1")
     with pytest.raises(DataError, match="no folder of them is given"):
         model.read(folder / "held.json")
     with pytest.raises(DataError, match="has none of the 18 images"):
         model.read(folder / "held.json", folder / "nothing")
     with pytest.raises(ConfigurationError, match="it comes as onnxruntime fp32, openvino fp32, openvino bf16"):
-        export_bundle(replace(_spec(folder, 1, "onnxruntime"), precision="int8", out_dir=folder / "refused"))
-    bundle = folder / "onnxruntime" / "1"
-    other = replace(read_manifest(bundle), encoder_fingerprint="another")
+        export_bundle(replace(_spec(folder, 1), precision="int8", out_dir=folder / "refused"))
+    other = replace(read_manifest(first.bundle), encoder_fingerprint="another")
     with pytest.raises(ExportFailed, match="stands on another encoder of images"):
-        model.swap(bundle, other, folder)
+        model.swap(first.bundle, other, folder)
