@@ -31,6 +31,6 @@ def sweep_pictures(ledger: Examples, workspace: Workspace, model: str) -> int:
 
 
 def _named(ledger: Examples, workspace: Workspace, model: str) -> set[str]:
-    logged = traffic_of(workspace, model).read(columns=["text"])["text"].to_pylist()
+    logged = traffic_of(workspace, model).read(columns=["text"])["text"].unique().to_pylist()
     learnt = (stored.example.input for stored in ledger.examples(model))
     return {name for name in (*logged, *learnt) if is_image_name(name)}

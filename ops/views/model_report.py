@@ -19,6 +19,7 @@ from perennial.continual.quality import (
     tfidf_baseline,
 )
 from perennial.continual.records import Example, Split
+from perennial.continual.tasks import reads_words
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
 from perennial.ops.making.probing import ProbedVersion, kept_probes
@@ -80,7 +81,7 @@ def model_report(
     """The report on a version; `findings` are those of the file that it was made from, where that is at hand.
 
     Baselines learn the training rows that the version has learnt, and answer the rows that proved it. Rows that were
-    erased since are in neither.
+    erased since are in neither. Words are counted where rows have any: those of images are names.
 
     Raises:
         NotFound: there is no such version.
@@ -106,7 +107,8 @@ def model_report(
     figures, baselines = None, tuple[BaselineFigures, ...]()
     if answers is not None:
         figures = judge_answers(answers, row.labels)
-        baselines = _baselines(learnt, proof, workspace.settings.seed)
+        words = reads_words(workspace.model(model).task)
+        baselines = _baselines(learnt, proof, workspace.settings.seed, words=words)
     return ModelReport(
         model=model,
         version=version,
@@ -145,10 +147,11 @@ def _open_set(bundle: Path) -> OpenSetView | None:
     return OpenSetView(false_refusals=found.false_refusals, rows=found.rows, new_class_recall=recall)
 
 
-def _baselines(train: list[Example], proof: list[Example], seed: int) -> tuple[BaselineFigures, ...]:
+def _baselines(train: list[Example], proof: list[Example], seed: int, *, words: bool) -> tuple[BaselineFigures, ...]:
     if len({row.label for row in train}) < 2:
         return ()
-    return majority_baseline(train, proof), tfidf_baseline(train, proof, seed=seed)
+    commonest = majority_baseline(train, proof)
+    return (commonest, tfidf_baseline(train, proof, seed=seed)) if words else (commonest,)
 
 
 def _verdict(answers: HeldOutAnswers | None, baselines: tuple[BaselineFigures, ...]) -> str:

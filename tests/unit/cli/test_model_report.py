@@ -22,6 +22,7 @@ from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.views import model_report
 from tests.unit.learning.cards import text_card
 
 SECRET = "<script>alert(1)</script> is what Mary asked about"
@@ -77,6 +78,13 @@ def test_figures_baselines_and_missing_classes_are_told(config: Path) -> None:
     shown = _report(config).stdout
     assert "this version" in shown
     assert "卡丢了 أين بطاقتي" in shown
+
+
+def test_names_of_images_are_not_counted_as_words(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_report, "reads_words", lambda task: False)
+    report = json.loads(_report(config, "1", "--json").stdout)
+    assert [each["name"] for each in report["baselines"]] == ["majority"]
+    assert "the commonest class" in report["verdict"]
 
 
 def test_the_page_escapes_what_people_wrote(config: Path, tmp_path: Path) -> None:
