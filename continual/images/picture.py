@@ -138,7 +138,8 @@ def read_image(sent: bytes, *, field: str = "image") -> Picture:
     try:
         with Image.open(io.BytesIO(sent), formats=tuple(MOST_PIXELS)) as opened:
             _check_sizes(opened, field)
-            sent_size, effort = opened.size, opened.width * opened.height / _most_pixels(opened)
+            sent_size, pixels = opened.size, opened.width * opened.height
+            effort = max(pixels / _most_pixels(opened), len(sent) / MOST_BYTES)
             opened.draft("RGB", (2 * KEPT_SIDE, 2 * KEPT_SIDE))  # a large JPEG is unpacked at a fraction of its size
             image = _in_colours(ImageOps.exif_transpose(opened))
     except DataError:

@@ -55,8 +55,8 @@ class ImageStore:
         return Picture(content=content) if image_name(content) == name else None
 
     def holds(self, name: str) -> bool:
-        """Whether the picture of a name is there."""
-        return is_image_name(name) and self._path(name).is_file()
+        """Whether the picture of a name is there, and whole."""
+        return is_image_name(name) and self.get(name) is not None
 
     def forget(self, names: Iterable[str]) -> int:
         """Delete pictures, and what killed writers left of them; returns how many were there."""

@@ -59,6 +59,9 @@ def test_a_large_image_is_made_small_and_its_size_is_known() -> None:
     assert (picture.pixels.shape, picture.size) == ((256, 384, 3), (1200, 800))
     assert _near(picture.pixels, _RED)
     assert read_image(_plain((300, 3000))).pixels.shape == (2560, 256, 3)
+    assert picture.effort == pytest.approx(1200 * 800 / 40e6)
+    assert read_image(_plain((300, 3000))).effort == pytest.approx(300 * 3000 / 16e6)
+    assert read_image(_plain(kind="JPEG") + bytes(4 * 2**20)).effort == pytest.approx(0.5, abs=0.01)
 
 
 def test_an_image_is_turned_as_its_camera_held_it_and_loses_what_came_with_it() -> None:
@@ -226,8 +229,10 @@ def test_a_picture_that_comes_again_is_young_and_whole_again(tmp_path: Path) -> 
     assert not store.put(picture)
     assert store.keep_only((), older_than_s=60.0) == 0, "the row that names it is on its way"
     file.write_bytes(b"")  # as a power cut leaves it
+    assert not store.holds(picture.name)
     assert store.put(picture)
     assert store.get(picture.name) == picture
+    assert store.holds(picture.name)
 
 
 def test_what_killed_writers_left_goes_as_well(tmp_path: Path) -> None:
