@@ -13,10 +13,11 @@ from perennial.continual.preparation import (
     admit_key,
     admit_prediction_id,
     admit_time,
+    shown,
     split_of,
 )
 from perennial.continual.records import Example, Origin
-from perennial.continual.tasks import DEFAULT_TASK
+from perennial.continual.tasks import DEFAULT_TASK, reads_words, task_named
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Transactions, Vocabulary
 from perennial.ops.store.feedback.ways import check_takes
@@ -100,7 +101,7 @@ def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Exa
 
     Raises:
         NotFound: the ledger does not know the model.
-        DataError: it is of a task that takes no labels.
+        DataError: it is of a task that takes no labels, or a text is none that it can learn from.
     """
     check_takes(ledger, model, DEFAULT_TASK)
     feedback = [row for row in rows if isinstance(row, FeedbackRow)]
@@ -121,9 +122,21 @@ def add_labelled(ledger: ExampleSink, model: str, examples: Sequence[Example]) -
 
     Raises:
         NotFound: the ledger does not know the model.
+        DataError: a text is none that it can learn from.
     """
     settings = {row.name: row.settings for row in ledger.models()}
     if model not in settings:
         raise NotFound(f"model {model!r} is not in the ledger; it knows {', '.join(settings) or 'none'}")
+    _check_inputs(settings[model].get("task", DEFAULT_TASK), examples)
     share = float(settings[model].get("learning", {}).get("holdout_share", 0.1))
     return asdict(ledger.add_examples(model, examples, lambda text: split_of(text, holdout_share=share)))
+
+
+def _check_inputs(task: str, examples: Sequence[Example]) -> None:
+    """Refuse labels of texts where rows name images: a row without its picture would fail every later training."""
+    if reads_words(task):
+        return
+    for row in examples:
+        task_named(task).redact(row.text)
+        if row.origin is not Origin.SEED:  # of a file of images, whose pictures are kept before their rows
+            raise DataError(f"{shown(row.text)} brings no picture; label an answered request, or import a file")

@@ -12,9 +12,9 @@ from perennial.continual.errors import DataError
 from perennial.continual.images import ImageStore, Picture
 from perennial.continual.preparation import KnownLabels
 from perennial.continual.records import Example, Origin, Split
-from perennial.ops.ledger import PendingFeedback, StoredExample
+from perennial.ops.ledger import Ledger, PendingFeedback, StoredExample
 from perennial.ops.settings import ModelSettings, Settings
-from perennial.ops.store.feedback import joining
+from perennial.ops.store.feedback import add_labels, joining
 from perennial.ops.store.pictures import forget_pictures, sweep_pictures
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficWriter
@@ -82,3 +82,15 @@ def test_a_label_is_joined_where_its_picture_is_kept(workspace: Workspace, monke
     assert (row.input, row.target, row.key) == (LOGGED, "cat", "ann")
     with pytest.raises(DataError, match="was not kept, or is gone"):
         joiner.row(told, {"text": Picture(content=b"another").name, "key": None, "redacted": False})
+
+
+def test_a_text_is_no_label_of_an_image(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        ledger.register_model("shapes", {"task": "image_classification"})
+        for text, origin in (("a red card", Origin.SEED), (GONE, Origin.FEEDBACK)):
+            with pytest.raises(DataError, match="label an answered request, or import"):
+                add_labels(ledger, "shapes", [Example(text=text, label="cat", at=now, origin=origin)])
+        assert ledger.examples("shapes") == ()
+        row = Example(text=LEARNT, label="cat", at=now, origin=Origin.SEED)
+        assert add_labels(ledger, "shapes", [row])["new"] == 1
