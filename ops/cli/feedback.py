@@ -97,9 +97,11 @@ def _labels(parts: "Parts", model: str, file: Path, skip_refused: bool, reading:
     from perennial.ops.commands.label_file import read_label_file
     from perennial.ops.ledger import FeedbackRow
     from perennial.ops.store.feedback import add_labels
+    from perennial.ops.store.pictures import check_pictures
 
     attributes = parts.workspace.model(model).fairness.attributes
     read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading, attributes=attributes)
+    check_pictures(parts.workspace, model, read.rows)
     say_new_labels(parts, model, [row.label for row in read.rows])
     ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
     return _Read(

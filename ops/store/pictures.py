@@ -1,15 +1,32 @@
 """Which of a model's pictures a row still names; the others leave their store."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from perennial.continual.errors import DataError
 from perennial.continual.images import ImageStore, is_image_name
+from perennial.continual.preparation import shown
+from perennial.continual.records import Example
 from perennial.ops.ledger.ports import Examples
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["forget_pictures", "sweep_pictures"]
+__all__ = ["check_pictures", "forget_pictures", "sweep_pictures"]
 
 _ON_ITS_WAY_S = 3_600.0  # between a picture that is kept and the log's row that names it, at most
+
+
+def check_pictures(workspace: Workspace, model: str, rows: Sequence[object]) -> None:
+    """Return where each example among the rows can be learnt: its picture is kept, or it names none.
+
+    Raises:
+        DataError: a picture is not there; every later training would fail.
+    """
+    if (folder := workspace.named_inputs(model)) is None:
+        return
+    store = ImageStore(folder)
+    for row in rows:
+        if isinstance(row, Example) and not store.holds(row.text):
+            raise DataError(f"{shown(row.text)} has no picture here; label an answered request, or import a file")
 
 
 def forget_pictures(ledger: Examples, workspace: Workspace, model: str, *, among: Collection[str]) -> int:

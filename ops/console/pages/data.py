@@ -7,6 +7,7 @@ from perennial.ops.commands.labelling_desk import keep_labels
 from perennial.ops.console.desk import Desk, Shown, to
 from perennial.ops.console.paging import ROWS, paged
 from perennial.ops.console.visit import Done, Page, Visit
+from perennial.ops.store.pictures import check_pictures
 from perennial.ops.views.rows import class_rows, rows_of_class
 from perennial.ops.views.status import model_status
 
@@ -51,5 +52,6 @@ def add_data(desk: Desk) -> None:
         }
         attributes = desk.workspace.model(model).fairness.attributes
         read = read_pasted_labels(visit.form.get("rows", ""), desk.ledger, model, named, attributes)
+        check_pictures(desk.workspace, model, read.rows)
         keep_labels(desk.ledger, model, read.rows)
         return Done(to=to(f"/console/models/{model}/data", {"taken": len(read.rows)}), told="taken")

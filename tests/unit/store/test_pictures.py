@@ -15,7 +15,7 @@ from perennial.continual.records import Example, Origin, Split
 from perennial.ops.ledger import Ledger, PendingFeedback, StoredExample
 from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.feedback import add_labels, joining
-from perennial.ops.store.pictures import forget_pictures, sweep_pictures
+from perennial.ops.store.pictures import check_pictures, forget_pictures, sweep_pictures
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficWriter
 from tests.component.traffic_rows import columns
@@ -82,6 +82,15 @@ def test_a_label_is_joined_where_its_picture_is_kept(workspace: Workspace, monke
     assert (row.input, row.target, row.key) == (LOGGED, "cat", "ann")
     with pytest.raises(DataError, match="was not kept, or is gone"):
         joiner.row(told, {"text": Picture(content=b"another").name, "key": None, "redacted": False})
+
+
+def test_rows_of_a_table_name_pictures_that_are_kept(workspace: Workspace) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    kept, lost = (Example(text=name, label="cat", at=now) for name in (LOGGED, Picture(content=b"another").name))
+    check_pictures(workspace, "shapes", [kept, object()])
+    with pytest.raises(DataError, match="has no picture here; label an answered request"):
+        check_pictures(workspace, "shapes", [kept, lost])
+    check_pictures(Workspace(Settings(models={"intent": ModelSettings()})), "intent", [lost])
 
 
 def test_a_text_is_no_label_of_an_image(tmp_path: Path) -> None:
