@@ -118,21 +118,27 @@ def _images(parts: "Parts", model: str, file: Path, skip_refused: bool, reading:
     """A folder for each label, a table of images with labels, or labels of requests."""
     from perennial.continual.images import ImageStore
     from perennial.continual.images.files import holds_images, image_rows
+    from perennial.ops.cli.beginning.labelled_images import WaitingPictures
     from perennial.ops.store.feedback import add_labels, known_labels
 
     if not holds_images(file, reading):
         return _labels(parts, model, file, skip_refused, reading)
     bad: list[dict[str, object]] = []
-    store, known = ImageStore(parts.workspace.images(model)), known_labels(parts.ledger, model)
-    rows = image_rows(file, store, reading=reading, known=known, refused=bad if skip_refused else None)
+    waiting, known = WaitingPictures(), known_labels(parts.ledger, model)
+    rows = image_rows(file, waiting.store, reading=reading, known=known, refused=bad if skip_refused else None)
     say_new_labels(parts, model, [row.label for row in rows])
+
+    def stored() -> Mapping[str, int]:
+        waiting.keep(rows, ImageStore(parts.workspace.images(model)))  # before the rows that name them
+        return add_labels(parts.ledger, model, rows)
+
     return _Read(
         rows=len(rows),
         ids=[],
         kind="images with labels",
         refused=bad,
         unit="file" if file.is_dir() else "line",
-        store=lambda: add_labels(parts.ledger, model, rows),
+        store=stored,
     )
 
 

@@ -14,18 +14,28 @@ from perennial.ops.cli.console import say
 from perennial.ops.cli.session import session
 
 if TYPE_CHECKING:
+    from perennial.continual.images import ImageStore
     from perennial.continual.records import Example
     from perennial.ops.settings import LearningSettings
 
-__all__ = ["ImagesRead", "make", "plan", "read"]
+__all__ = ["ImagesRead", "WaitingPictures", "make", "plan", "read"]
 
 
-class _Waiting:
-    """A folder for pictures until it is known that they are wanted; it goes with the object, however that ends."""
+class WaitingPictures:
+    """Pictures until it is known that they are wanted; their folder goes with the object, however that ends."""
 
     def __init__(self) -> None:
-        self.folder = Path(mkdtemp(prefix="perennial-images-"))
-        finalize(self, rmtree, self.folder, ignore_errors=True)
+        from perennial.continual.images import ImageStore
+
+        folder = Path(mkdtemp(prefix="perennial-images-"))
+        finalize(self, rmtree, folder, ignore_errors=True)
+        self.store = ImageStore(folder)
+
+    def keep(self, rows: "Sequence[Example]", kept: "ImageStore") -> None:
+        """Put those of the rows where they are kept."""
+        for name in {row.text for row in rows}:
+            if (picture := self.store.get(name)) is not None:
+                kept.put(picture)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +43,18 @@ class ImagesRead:
     """The rows, and where their pictures wait."""
 
     rows: "Sequence[Example]"
-    waiting: _Waiting
+    waiting: WaitingPictures
 
 
 def read(files: Files) -> ImagesRead:
     """The images of a folder for each class, or of a table that names files beside it."""
     from perennial.continual.errors import ConfigurationError
-    from perennial.continual.images import ImageStore
     from perennial.continual.images.files import image_rows
 
     if files.items is not None:
         raise ConfigurationError(f"--items {files.items} is a catalogue, which goes with --task ranking; leave it out")
-    waiting = _Waiting()
-    return ImagesRead(rows=image_rows(files.data, ImageStore(waiting.folder), reading=files.reading), waiting=waiting)
+    waiting = WaitingPictures()
+    return ImagesRead(rows=image_rows(files.data, waiting.store, reading=files.reading), waiting=waiting)
 
 
 def plan(images_read: ImagesRead, learning: "LearningSettings") -> dict[str, Any]:
@@ -72,10 +81,7 @@ def make(config: Path, model: str, images_read: ImagesRead) -> dict[str, Any]:
 
     with session(config) as parts, stages(f"first version of {model}") as on_progress:
         check_unserved(parts.ledger, parts.workspace, model)
-        kept, waiting = ImageStore(parts.workspace.images(model)), ImageStore(images_read.waiting.folder)
-        for name in {row.text for row in images_read.rows}:
-            if (picture := waiting.get(name)) is not None:
-                kept.put(picture)
+        images_read.waiting.keep(images_read.rows, ImageStore(parts.workspace.images(model)))
         made = first_version(parts.ledger, parts.workspace, model, images_read.rows, on_progress)
     figures = dict(read_card(made.bundle).metrics)
     counted = _counted(images_read.rows)

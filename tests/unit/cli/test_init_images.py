@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, RowsRefused
+from perennial.continual.images import ImageStore
 from perennial.ops.cli.main import app
 from perennial.ops.cli.serving import _asked
 from tests.component.image_fixtures import COLOURS, coloured
@@ -57,3 +58,19 @@ def test_a_model_of_images_is_asked_about_files(data: Path) -> None:
     assert _asked("image_classification", [str(file)], "", 10, "") == [file.read_bytes()]
     with pytest.raises(typer.BadParameter, match="cannot be read"):
         _asked("image_classification", [str(data / "none.png")], "", 10, "")
+
+
+def test_a_dry_run_of_an_import_keeps_no_picture(data: Path) -> None:
+    config = data.parent / "perennial.toml"
+    config.write_text('state = "state"\n[models.shapes]\ntask = "image_classification"\n')
+    kept = ImageStore(data.parent / "state" / "images" / "shapes")
+
+    def told(*more: str) -> dict[str, object]:
+        done = CliRunner().invoke(app, ["feedback", "import", str(data), "--config", str(config), *more])
+        if done.exception is not None:
+            raise done.exception
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    assert (told("--dry-run")["would_store"], len(kept.names())) == (24, 0)
+    assert (told()["new"], len(kept.names())) == (24, 24)
