@@ -6,7 +6,9 @@ from enum import StrEnum
 
 from perennial.continual.errors import DataError
 
-__all__ = ["DriftState", "Facts", "LearningGain", "MeasuredShare", "PastAttempt"]
+__all__ = ["BY_GATE", "DriftState", "Facts", "LearningGain", "MeasuredShare", "PastAttempt"]
+
+BY_GATE = "refused by the gate"
 
 
 class DriftState(StrEnum):
@@ -78,6 +80,11 @@ class PastAttempt:
     since: int
     began: datetime
     end: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the gate turned it away, and no person or live labels."""
+        return self.end == BY_GATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

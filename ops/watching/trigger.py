@@ -6,6 +6,7 @@ from typing import Protocol
 
 from perennial.continual.cycle.events import CycleState
 from perennial.continual.policy import (
+    BY_GATE,
     DriftState,
     Facts,
     LearningGain,
@@ -156,7 +157,7 @@ def _turned_away(attempt: AttemptRow | None, rows: UnlearntLabels) -> PastAttemp
     if attempt is None:
         return None
     refused = attempt.outcome == CycleState.REFUSED.value and attempt.gate_accepted is False
-    end = "refused by the gate" if refused else _ENDS.get(attempt.outcome)
+    end = BY_GATE if refused else _ENDS.get(attempt.outcome)
     if end is None:
         return None
     learnt = rows.until(attempt.last_example_id)

@@ -40,7 +40,7 @@ probation_s = 1.0
 min_fresh_rows = 5
 [models.digits.policy]
 kind = "drift"
-limits = {{ cooldown_s = 1.0, min_feedback = 40 }}
+limits = {{ cooldown_s = 1.0, min_feedback = 200 }}
 """
 )
 

@@ -405,6 +405,21 @@ def test_what_was_turned_away_is_not_repeated_on_the_same_labels(growth: float, 
     assert all("version 7 was refused by the gate on 400 of these" in each for each in decision.held_by)
 
 
+@pytest.mark.parametrize(("since", "fire"), [(39, False), (40, True)])
+def test_a_drift_whose_version_the_gate_refused_opens_another_cycle_once_new_labels_have_come(
+    since: int, fire: bool
+) -> None:
+    past = PastAttempt(version=7, learnt=400, since=since, began=T0, end="refused by the gate")
+    given = facts(unlearnt_feedback=500, cycles=(T0,), drift=DriftState.ALERT, drift_since=at(-1))
+    assert not decide(TriggerPolicy(when=Drift()), given, at(2)).fire, "one cycle answers an episode"
+    decision = decide(TriggerPolicy(when=Drift()), replace(given, turned_away=past), at(2))
+    assert (decision.fire, bool(decision.reasons)) == (fire, True)
+    by_person = replace(given, turned_away=replace(past, end="rolled back"))
+    assert not decide(TriggerPolicy(when=Drift()), by_person, at(2)).fire, "whoever put it back knows of the drift"
+    later = replace(given, cycles=(T0, at(1)), turned_away=past)
+    assert not decide(TriggerPolicy(when=Drift()), later, at(2)).fire, "the one after it has answered"
+
+
 @pytest.mark.parametrize(("began", "fire"), [(-1, False), (1, True)])
 def test_a_drift_that_began_after_what_was_turned_away_is_something_new(began: float, fire: bool) -> None:
     policy = TriggerPolicy(when=FeedbackCount(at_least=1))
