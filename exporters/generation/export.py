@@ -1,6 +1,5 @@
 """A trained decoder on its way into a bundle; see `perennial.exporters.port.Exportable`."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from perennial.exporters.generation.codec import Codec
 from perennial.exporters.generation.part import TOKENIZER_FILE, GenerationPart
 from perennial.exporters.generation.signature import STEPS
 from perennial.exporters.graph import OnnxGraph
+from perennial.exporters.held_out_rows import read_held_out_rows
 from perennial.exporters.port import HeldOut
 from perennial.exporters.signature import EngineSignature
 
@@ -145,17 +145,7 @@ class GenerationExportable:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = path.read_text(encoding="utf-8")
-        try:
-            raw = json.loads(content)
-        except ValueError:
-            raw = [json.loads(line) for line in content.splitlines() if line.strip()]
-        rows = [dict(row) for row in (raw if isinstance(raw, list) else [raw])]
-    except (OSError, ValueError, TypeError) as exc:
-        raise DataError(
-            f"{path} holds no rewrites: {type(exc).__name__} {exc}; give JSON with approved replies"
-        ) from exc
+    rows = read_held_out_rows(path, holds="rewrites", give="JSON with approved replies")
     if not rows or not all("approved" in row for row in rows):
         raise DataError(f"{path} has {len(rows)} rows, each of which must have an approved reply; give at least one")
     return rows

@@ -1,6 +1,5 @@
 """Held-out lists out of a file, each with what its user had done by then."""
 
-import json
 from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any
 from perennial.continual.errors import DataError
 from perennial.continual.learning.ranking import Event, Profile
 from perennial.continual.tasks.ranking import Query, Ranking
+from perennial.exporters.held_out_rows import read_held_out_rows
 from perennial.exporters.port import HeldOut
 from perennial.exporters.ranking.asked import Asked
 
@@ -33,15 +33,7 @@ def read_held_out(path: Path, histories: Mapping[str, tuple[Event, ...]]) -> Hel
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = path.read_text(encoding="utf-8")
-        try:
-            raw = json.loads(content)
-        except ValueError:
-            raw = [json.loads(line) for line in content.splitlines() if line.strip()]
-        rows = [dict(row) for row in (raw if isinstance(raw, list) else [raw])]
-    except (OSError, ValueError, TypeError) as exc:
-        raise DataError(f"{path} holds no lists: {type(exc).__name__} {exc}; give JSON with users and times") from exc
+    rows = read_held_out_rows(path, holds="lists", give="JSON with users and times")
     if not rows:
         raise DataError(f"{path} has no rows; give at least one")
     return rows

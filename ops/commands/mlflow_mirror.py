@@ -15,12 +15,12 @@ from perennial.ops.parts import Parts
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["MANNERS", "Mirrored", "mirror_model"]
+__all__ = ["Mirrored", "keep_manners", "mirror_model"]
 
 _VERSION = "perennial.version"
 _STATE = "perennial.state"
 _MOST = 500  # characters of a parameter
-MANNERS = {  # of MLflow's client, where the environment says nothing else
+_MANNERS = {  # of MLflow's client, where the environment says nothing else
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it would report its use to its makers
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # it would try for four minutes where nobody listens
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds of each try
@@ -39,6 +39,12 @@ class Mirrored:
     aliases: Mapping[str, str]
 
 
+def keep_manners() -> None:
+    """Have MLflow's client tell nobody else, give up in time, and draw no bars, where the environment is silent."""
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
+
+
 def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
     """Write what is not there yet, and set the aliases `champion`, `challenger` and `previous` anew.
 
@@ -49,8 +55,7 @@ def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
     Raises:
         ConfigurationError: MLflow is not installed. DependencyUnreachable: the store does not answer, or refuses.
     """
-    for name, value in MANNERS.items():
-        os.environ.setdefault(name, value)
+    keep_manners()
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

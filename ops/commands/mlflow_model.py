@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
-from perennial.ops.commands.mlflow_mirror import MANNERS
+from perennial.ops.commands.mlflow_mirror import keep_manners
 
 __all__ = ["is_registered", "registered_classifier", "registered_name"]
 
@@ -42,8 +42,7 @@ def registered_classifier(uri: str) -> Iterator[Path]:
         ConfigurationError: MLflow is not installed, or no store is named. DependencyUnreachable: the store does not
             answer, or knows no such model. DataError: what it keeps is no classifier of transformers or of ONNX.
     """
-    for name, value in MANNERS.items():
-        os.environ.setdefault(name, value)
+    keep_manners()
     try:
         from mlflow import artifacts
         from mlflow.exceptions import MlflowException
