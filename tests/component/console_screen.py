@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, expect, sync_playwright
 
 __all__ = ["Screen", "chromium", "picture"]
+
+expect.set_options(timeout=30_000)  # a page of a busy machine may take long; what never comes fails all the same
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Browser, Route, expect
 
 from perennial.ops.commands.accounts import add_token, set_account
 from tests.component.api_server import RunningApi, answering
@@ -197,7 +197,7 @@ def test_what_was_typed_is_there_again_after_a_form_was_refused(browser: Browser
     screen.page.wait_for_selector("[data-refused]")
     screen.page.locator("main a").first.click()
     reason = "form[action$='/rollback'] [name=reason]"
-    screen.page.wait_for_function(f"document.querySelector(\"{reason}\")?.value === 'customers complain since noon'")
+    expect(screen.page.locator(reason)).to_have_value("customers complain since noon")
     screen.go(_BASE)
     assert screen.page.locator(reason).input_value() == "", "it is given back once"
     screen.page.close()
@@ -220,7 +220,7 @@ def test_a_page_in_the_background_holds_no_connection(browser: Browser, site: Ru
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{_BASE}/drift?report=3&explain=1")
-    page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    expect(page.locator("#live")).to_have_text("live")
     hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s}); "
     tell = "document.dispatchEvent(new Event('visibilitychange'))"
     with page.expect_event("requestfailed", lambda request: "/console/live" in request.url):
@@ -244,7 +244,7 @@ def test_two_people_get_two_texts_and_an_open_page_follows(browser: Browser, sit
     assert len(texts) == 2
     page = browser.new_page(base_url=site.url)
     page.goto("/console/audit")
-    page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    expect(page.locator("#live")).to_have_text("live")
     site.parts.ledger.audit("test", "while.you.look", "intent", {})
     page.get_by_text("while.you.look").wait_for(timeout=10_000)
     page.close()
