@@ -44,6 +44,9 @@ def serve(config: ConfigOption = None) -> None:
     import os
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or a second thread spins after each small product
+    from perennial.continual.jobs.memory import keep_little
+
+    keep_little()
     gc.disable()  # a collection frees nothing while modules load, and takes a tenth of the time to the first answer
     from perennial.ops.app.service import Service
 

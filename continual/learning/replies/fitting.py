@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from perennial.continual.learning.replies.features import Floats, Searched, Surface
@@ -170,6 +169,8 @@ class _Pairs:
 
     def way(self, rows: NDArray[np.bool_], how: FitSettings) -> Floats:
         """A matrix (d, d) by which questions come nearer to their own answers than to those of the other rows."""
+        from scipy.optimize import minimize  # 27 MB, which whoever only reads a matcher need not have
+
         replies, right = np.unique(self.truth[rows], return_inverse=True)
         X = self.questions[rows].astype(np.float64)
         A = self.vectors[self.surface.answers[replies]].astype(np.float64)

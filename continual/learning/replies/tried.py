@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from perennial.continual.arrays import softmax
@@ -52,6 +51,8 @@ class Tried:
 
         Source: Platt, "Probabilistic outputs for support vector machines", 1999.
         """
+        from scipy.optimize import minimize  # 27 MB, which whoever only reads a matcher need not have
+
         best, hits = map(np.concatenate, zip(*map(self.sure, self._sure), strict=True))
         best = np.clip(best, 1e-6, 1 - 1e-6)
         X = np.stack([np.log(best / (1 - best)), np.ones(len(best))], axis=1)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.replies.features import FEATURES, Floats
@@ -72,6 +71,8 @@ def fitted_weights(rivals: Rivals, penalty: float) -> Floats:
 
     `penalty` draws them to the usual ones.
     """
+    from scipy.optimize import minimize  # 27 MB, which whoever only reads a matcher need not have
+
     X, offset = rivals.features[:, :, _COLUMNS].astype(np.float64), rivals.stand_for.astype(np.float64)
     learnt = Matcher().weights.copy()
     start = learnt[_COLUMNS].astype(np.float64)
