@@ -118,6 +118,7 @@ def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[
             drift=state,
             drift_since=since,
             drift_signals=signals,
+            alerted_since=episode.alerted_since,
             estimated_quality=_estimated(rows, last, rules, calibration),
             measured_quality=_measured(rows, last, at, rules),
             accuracy_kept=quality,
@@ -133,6 +134,7 @@ class _Episode:
         self._monitor = DriftMonitor(settings=rules.drift)
         self._state = self._monitor.start(rules.version, now_request=start)
         self._began: datetime | None = None
+        self.alerted_since: datetime | None = None  # when the newest one began that came to an alert
 
     def goes_on(
         self, comparison: DriftComparison, request: int, before: datetime
@@ -144,6 +146,8 @@ class _Episode:
         elif self._state.level is Level.OK:
             self._began = None
         in_alert = self._state.level in {Level.ALERT, Level.COOLDOWN} and self._began is not None
+        if in_alert:
+            self.alerted_since = self._began
         state = DriftState.ALERT if in_alert else DriftState(self._state.level.value)
         return state, self._began, tuple(each.value for each in signal.signals)
 

@@ -26,6 +26,7 @@ class HistoryPoint:
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None
     drift_signals: tuple[str, ...] = ()
+    alerted_since: datetime | None = None  # when the newest episode began that came to an alert, also after its end
     estimated_quality: float | None = None
     measured_quality: MeasuredShare | None = None
     accuracy_kept: float | None = None
@@ -160,14 +161,17 @@ def _facts(
     learnt_at = _since(retrainings, history)
     answered = bool(retrainings) and (point.drift_since is None or point.drift_since <= learnt_at)
     alert = not answered and point.drift is DriftState.ALERT and point.drift_since is not None
-    since = point.drift_since if alert and point.drift_since is not None else history.champion_since
+    waits = None if alert else point.alerted_since  # for labels: it is over, and no retraining has answered it
+    if waits is not None and retrainings and waits <= learnt_at:
+        waits = None
+    since = (point.drift_since if alert else waits) or history.champion_since
     stale = bool(retrainings) and not any(learnt_at < change <= point.at for change in history.changes)
     return Facts(
         champion_since=history.champion_since,
         cycles=tuple(each.at for each in retrainings),
         unlearnt_feedback=sum(rows for at, rows in unlearnt if at >= since),
-        drift=DriftState.OK if answered else point.drift,
-        drift_since=point.drift_since,
+        drift=DriftState.ALERT if waits else DriftState.OK if answered else point.drift,
+        drift_since=waits or point.drift_since,
         drift_signals=point.drift_signals,
         estimated_quality=history.reference_quality if stale else point.estimated_quality,
         measured_quality=None if stale else point.measured_quality,

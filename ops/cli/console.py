@@ -110,6 +110,8 @@ def shown(value: Any) -> str:
         return f"{value:.4g}"
     if hasattr(value, "isoformat"):
         return str(value.isoformat(sep=" ", timespec="seconds"))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(shown(v) for v in value) or "-"
     return str(value)

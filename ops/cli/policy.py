@@ -36,16 +36,16 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
         facts, decision = trigger.facts(), trigger.decide(datetime.now(UTC))
         cycle = parts.ledger.active_cycle(model)
         busy = not (cycle is None or cycle.on_probation)
-    shown = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
+    told = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
     if as_json:
         now = None if decision is None else asdict(decision)
-        print_json({"policy": policy_values(trigger.policy), "facts": shown, "now": now, "cycle_under_way": busy})
+        print_json({"policy": policy_values(trigger.policy), "facts": told, "now": now, "cycle_under_way": busy})
         return
     print_json(policy_values(trigger.policy))
-    if shown is None:
+    if told is None:
         say(f"{model} serves no version yet")
         return
-    print_table("What it looks at", ("fact", "value"), ((name, _plain(value)) for name, value in shown.items()))
+    print_table("What it looks at", ("fact", "value"), told.items())
     if decision is None:
         say("now: a cycle is under way; nothing is decided")
     else:
@@ -187,12 +187,6 @@ _CHANGES = {
     "labels": "where labels begin that this version does not know",
     "nothing": "not known, so every retraining counts as false (give --change)",
 }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {value:.4g}" for name, value in value.items())
-    return value
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -119,6 +119,7 @@ class WatchState:
     passed_over: int = 0  # requests that were not looked at, because watching had taken its share of the processors
     used_share: float = 0.0  # of the processors' time, by the last pass that looked at a window
     like_until: str | None = None  # the end of the newest window that was like the reference
+    alerted_since: str | None = None  # when the newest episode began that came to an alert, also after its end
 
     def changed(self, **facts: Any) -> Self:
         """Return the state with some facts replaced."""
@@ -133,6 +134,11 @@ class WatchState:
     def since(self) -> datetime | None:
         """When the first drifted window of the present episode began."""
         return None if self.drift_since is None else datetime.fromisoformat(self.drift_since)
+
+    @property
+    def alerted(self) -> datetime | None:
+        """When the newest episode began that came to an alert; it may be over."""
+        return None if self.alerted_since is None else datetime.fromisoformat(self.alerted_since)
 
     @property
     def in_alert(self) -> bool:

@@ -28,6 +28,7 @@ __all__ = ["Trigger"]
 
 _ERRORS = "labelled_errors"
 _NOVELTY = "new_requests"
+_OVER = "over, and not answered yet"
 _ENDS = {  # in words; what failed for reasons of its own may be tried again on the same labels
     CycleState.ROLLED_BACK.value: "rolled back",
     CycleState.ABORTED.value: "aborted",
@@ -62,7 +63,8 @@ class Trigger:
         """What the policy says now; None before the first version and while a cycle is under way, probation aside.
 
         While traffic drifts, only labels of requests since the drift began count towards the policy's minimum: a late
-        label of an older request cannot teach what is new.
+        label of an older request cannot teach what is new. An alert stands until a version learns after it: the labels
+        may come when the windows have calmed down, for so few of them look new.
         """
         route = self._ledger.route(self._model)
         cycle = self._ledger.active_cycle(self._model)
@@ -70,7 +72,7 @@ class Trigger:
             return None
         rows, attempt = self._unlearnt(route), self._attempt(route)
         calm = decide(self.policy, self._facts(route, None, rows, attempt), now)
-        drift = self._drift(route)
+        drift = self._drift(route, attempt)
         if calm.fire or drift.state is DriftState.OK:
             return calm
         return decide(self.policy, self._facts(route, drift, rows, attempt), now)
@@ -80,7 +82,8 @@ class Trigger:
         route = self._ledger.route(self._model)
         if route is None:
             return None
-        return self._facts(route, self._drift(route), self._unlearnt(route), self._attempt(route))
+        attempt = self._attempt(route)
+        return self._facts(route, self._drift(route, attempt), self._unlearnt(route), attempt)
 
     def opening(self) -> Opening | None:
         """What a cycle would begin with now; None before the first version."""
@@ -107,9 +110,11 @@ class Trigger:
     def _learnt_until(self, route: Route) -> int:
         return int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
 
-    def _drift(self, route: Route) -> _Drift:
+    def _drift(self, route: Route, attempt: AttemptRow | None) -> _Drift:
         watch = WATCH.read(self._ledger, self._model)
-        if watch is not None and watch.version == route.champion and watch.in_alert:
+        if watch is not None and watch.version != route.champion:
+            watch = None
+        if watch is not None and watch.in_alert:
             newest = self._ledger.drift_reports(self._model, limit=1)
             signals = tuple(newest[0].payload["signal"].get("signals", ())) if newest else ()
             if newest and newest[0].payload["comparison"].get("novel"):
@@ -118,9 +123,18 @@ class Trigger:
         errors = ErrorState.of(self._ledger, self._model, route.champion)
         if errors is not None and errors.since is not None:
             return _Drift(state=DriftState.ALERT, since=errors.since, signals=(_ERRORS,))
-        if watch is not None and watch.version == route.champion and watch.level.value == DriftState.WARNING.value:
+        if watch is not None and watch.alerted is not None and not self._is_answered(watch.alerted, attempt):
+            return _Drift(state=DriftState.ALERT, since=watch.alerted, signals=(_OVER,))
+        if watch is not None and watch.level.value == DriftState.WARNING.value:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
+
+    def _is_answered(self, alerted: datetime, attempt: AttemptRow | None) -> bool:
+        """Whether a cycle began after that, and was not in vain: what the gate refused has answered nothing."""
+        newest = next(iter(self._ledger.cycles(self._model, limit=1)), None)
+        if newest is None or newest.opened_at < alerted:
+            return False
+        return attempt is None or attempt.opened_at < newest.opened_at or _end(attempt) != BY_GATE
 
     def _facts(self, route: Route, drift: _Drift | None, rows: UnlearntLabels, attempt: AttemptRow | None) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
@@ -156,11 +170,16 @@ def _turned_away(attempt: AttemptRow | None, rows: UnlearntLabels) -> PastAttemp
     """The newest attempt, if its answers were judged: by the gate, by live labels or by an operator."""
     if attempt is None:
         return None
-    refused = attempt.outcome == CycleState.REFUSED.value and attempt.gate_accepted is False
-    end = BY_GATE if refused else _ENDS.get(attempt.outcome)
+    end = _end(attempt)
     if end is None:
         return None
     learnt = rows.until(attempt.last_example_id)
     return PastAttempt(
         version=attempt.version, learnt=learnt, since=len(rows) - learnt, began=attempt.opened_at, end=end
     )
+
+
+def _end(attempt: AttemptRow) -> str | None:
+    """How an attempt ended whose answers were judged, in words."""
+    refused = attempt.outcome == CycleState.REFUSED.value and attempt.gate_accepted is False
+    return BY_GATE if refused else _ENDS.get(attempt.outcome)

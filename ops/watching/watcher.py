@@ -221,7 +221,7 @@ class Watcher:
         now = datetime.now(UTC)
         future: dict[str, Any] = {
             name: now.isoformat()
-            for name in ("cursor", "drift_since", "like_until")
+            for name in ("cursor", "drift_since", "like_until", "alerted_since")
             if (at := getattr(state, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
         }
         if not future:
@@ -277,6 +277,7 @@ class Watcher:
             began = progress.cursor
         elif after.level is Level.OK:
             began = None
+        alerted = began if after.level in {Level.ALERT, Level.COOLDOWN} else progress.alerted_since
         end = _end(cut)
         every = self._workspace.model(self._model).drift.report_every_windows
         wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0
@@ -287,6 +288,7 @@ class Watcher:
             used_share=0.0 if self._budget is None else round(self._budget.used_share, 4),
             monitor=after.to_json(),
             drift_since=began,
+            alerted_since=alerted,
             sequential=one_by_one.states,
             like_until=end["cursor"] if comparison.like_reference(settings) else progress.like_until,
         )

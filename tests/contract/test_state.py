@@ -52,6 +52,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             "passed_over": 900,
             "used_share": 0.02,
             "like_until": NOON,
+            "alerted_since": NOON,
         },
     ),
     (state.ERRORS, {**ERRED, "calm_at": NOON, "alarm_since": None}),

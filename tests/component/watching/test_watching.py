@@ -450,6 +450,27 @@ def test_only_labels_since_the_drift_began_count_towards_the_minimum(make_town: 
     assert trigger(town).decide(town.now).fire  # type: ignore[union-attr]
 
 
+def test_an_alert_stands_until_a_version_learns_after_it_although_the_windows_calm_down(make_town: MakeTown) -> None:
+    """Where few of the labels that come are new, an episode is over before there are enough."""
+    town = make_town(policy={"kind": "drift", "limits": {"min_labels": 50, "cooldown_s": 0.0}})
+    town.ask(400)
+    drifted = town.ask(200, new=0.5)
+    assert watch(town)[-1] == "alert"
+    town.ask(1000)
+    assert watch(town)[-1] == "ok"
+    town.label(drifted)
+    learn(town)
+    decision = trigger(town).decide(town.now)
+    assert decision is not None
+    assert decision.fire
+    assert decision.reasons == ("drift: alert (over, and not answered yet)",)
+
+    cycle = town.ledger.open_cycle("intent", "drift", {}, state="training")
+    town.ledger.close_cycle(cycle, "aborted", "by hand")
+    assert trigger(town).decide(town.now).reasons == ()  # type: ignore[union-attr]
+    assert trigger(town).facts().drift is DriftState.OK  # type: ignore[union-attr]
+
+
 def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town: MakeTown) -> None:
     town = make_town(policy={"kind": "drift", "limits": {"min_labels": 20}})
     town.label(town.ask(500))

@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from perennial.ops.cli.console import print_table
+from perennial.ops.cli.console import print_table, shown
 
 ID, OTHER = "0" * 12 + "a" * 20, "0" * 12 + "b" * 20
 HASH = "f" * 64
@@ -31,15 +31,15 @@ def test_no_cell_is_cut_and_no_line_runs_over(
     monkeypatch.setenv("COLUMNS", str(width))
     columns, rows = TABLES[name]
     print_table("A title", columns, rows)
-    shown = capsys.readouterr().out
+    read = capsys.readouterr().out
     words = {word for row in rows for cell in row for word in str(cell).split() if word.isascii()}
-    assert {word for word in words if word not in shown} == set()
-    assert "…" not in shown
-    said = "".join(sign for sign in shown if not sign.isspace() and sign not in "│┃┏┓┗┛┡┩┴┬┳╇├┤─━└┘┌┐")
+    assert {word for word in words if word not in read} == set()
+    assert "…" not in read
+    said = "".join(sign for sign in read if not sign.isspace() and sign not in "│┃┏┓┗┛┡┩┴┬┳╇├┤─━└┘┌┐")
     for sign in "我的卡丢了" if name == "chinese" else "":
         assert said.count(sign) == 12
     longest = max(cell_len(word) for word in (*words, "")) + max(map(len, columns)) + 2
-    assert max(map(cell_len, shown.splitlines())) <= max(width, longest)
+    assert max(map(cell_len, read.splitlines())) <= max(width, longest)
 
 
 def test_a_pipe_gets_wide_tables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,3 +58,10 @@ def test_a_narrow_terminal_gets_names_and_values(
     assert lines[:2] == ["Requests", f"prediction_id  {ID}"]
     assert "confidence     0.51" in lines
     assert lines.count("") == 1, "one blank line between two rows"
+
+
+def test_what_is_not_known_yet_is_shown_as_such_within_a_value_of_several() -> None:
+    gain = {"value": None, "low": None, "rows": 180, "found": False}
+    assert shown(gain) == "value -, low -, rows 180, found False"
+    assert shown({"value": 0.123456, "names": ("a", "b")}) == "value 0.1235, names a, b"
+    assert shown({}) == "-"

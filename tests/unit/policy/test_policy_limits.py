@@ -227,6 +227,17 @@ def test_an_episode_that_began_with_the_retraining_is_over_in_a_replay() -> None
     assert [moment for moment, _ in _times(_history(*points), again)] == [at(1), at(3)]
 
 
+def test_an_alert_that_is_over_waits_for_its_labels_and_is_answered_once() -> None:
+    alert = {"drift": DriftState.ALERT, "drift_since": at(2) - JUST, "alerted_since": at(2) - JUST}
+    points = [
+        HistoryPoint(at=at(1), feedback=40),
+        HistoryPoint(at=at(2), **alert),
+        *(HistoryPoint(at=at(hour), feedback=10, alerted_since=at(2) - JUST) for hour in range(3, 9)),
+    ]
+    enough = TriggerPolicy(when=Drift(), limits=Limits(min_feedback=30))
+    assert [moment for moment, _ in _times(_history(*points), enough)] == [at(5)]
+
+
 def test_a_replay_hands_the_recorded_facts_to_the_policy() -> None:
     low = MeasuredShare(value=0.5, low=0.4, high=0.6, rows=80)
     points = [HistoryPoint(at=at(1), estimated_quality=0.5, measured_quality=low)]
