@@ -1,6 +1,7 @@
-"""`model list|show|report|promote|rollback|mirror|remove`."""
+"""`model list|show|report|promote|rollback|save|mirror|remove`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from perennial.ops.cli.session import model_session, session
 __all__ = ["register"]
 
 _app = typer.Typer(
-    help="Versions: list, show, report, promote, roll back, mirror; and models: remove.", no_args_is_help=True
+    help="Versions: list, show, report, promote, roll back, save, mirror; and models: remove.", no_args_is_help=True
 )
 
 
@@ -132,6 +133,21 @@ def rollback(
             _preview(parts, model, to, seen.only(lambda route: change(route if to is None else pinned(to)(route))))
             return
         print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason, expected=seen))
+
+
+@_app.command()
+def save(
+    version: int,
+    folder: Annotated[Path, typer.Argument(help="a folder that is to be made")],
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write a version as a folder that transformers loads: configuration, weights, tokenizer, labels, model card."""
+    from perennial.ops.commands.hugging_face_folder import save_version
+
+    with model_session(config, model, may_be_broken=True) as (parts, model):
+        print_json(save_version(parts, model, version, folder, dry_run=dry_run))
 
 
 @_app.command()

@@ -43,11 +43,12 @@ from perennial.ops.ledger import VersionState
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.probing import answers_of
 from perennial.ops.making.rows import ModelRows
+from perennial.ops.making.smaller import Compression, SmallerModel, keep_compression
 from perennial.ops.parts import Parts
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.store.tainted import tainted_encoders
 
-__all__ = ["Compression", "CompressionPlan", "SmallerModel", "compress_version", "plan_compression"]
+__all__ = ["CompressionPlan", "compress_version", "plan_compression"]
 
 _AS_IT_IS = "as it is"
 
@@ -64,32 +65,6 @@ class CompressionPlan:
     most_lost_points: float
     training_rows: int
     held_out_rows: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallerModel:
-    """One point of the table. `lost_points` is beside the source as it is, on the same held-out rows."""
-
-    step: str
-    engine: str
-    megabytes: float
-    rows_per_s: dict[str, float]
-    times_faster: float | None
-    accuracy: float | None
-    lost_points: Interval | None
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
-    """The table, and the version that was published of the best point; None where no point keeps the bound."""
-
-    model: str
-    source: int
-    most_lost_points: float
-    points: tuple[SmallerModel, ...]
-    chosen: str | None
-    version: int | None
 
 
 def plan_compression(
@@ -200,7 +175,7 @@ class _Compressing:
                 if point is not best:
                     self.maker.discard(point.number)
             shutil.rmtree(folder, ignore_errors=True)
-        return Compression(
+        made = Compression(
             model=self.plan.model,
             source=self.plan.source,
             most_lost_points=self.plan.most_lost_points,
@@ -208,6 +183,8 @@ class _Compressing:
             chosen=None if best is None else best.shown.step,
             version=None if best is None else best.number,
         )
+        keep_compression(self.parts.workspace, made)
+        return made
 
     def _models(self, folder: Path) -> Sequence[tuple[str, Path]]:
         """The source's own model, and those that the job makes of it."""

@@ -14,6 +14,7 @@ from perennial.ops.parts import Parts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 __all__ = ["Mirrored", "keep_manners", "mirror_model"]
 
@@ -50,7 +51,7 @@ def mirror_model(parts: Parts, model: str, uri: str) -> Mirrored:
 
     Each version is a run of the experiment `perennial/MODEL`, with its figures, and a version of the registered model
     MODEL whose source is the bundle. MLflow numbers versions by itself: the tag `perennial.version` has ours. Nothing
-    is ever taken out there, and a repetition adds nothing.
+    is ever taken out there, and a repetition adds nothing. After one that was killed it goes on with the same run.
 
     Raises:
         ConfigurationError: MLflow is not installed. DependencyUnreachable: the store does not answer, or refuses.
@@ -112,18 +113,29 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 
 def _add(parts: Parts, client: "MlflowClient", experiment: str, row: VersionRow) -> str:
     began = None if row.created_at is None else int(row.created_at.timestamp() * 1_000)
-    tags = {"mlflow.runName": f"{row.model} {row.version}", _VERSION: str(row.version), "perennial.model": row.model}
-    run = client.create_run(experiment, start_time=began, tags=tags)
+    run = _run(client, experiment, row, began)
+    given, told = run.data.params, run.data.metrics
     for name, value in _params(row).items():
-        client.log_param(run.info.run_id, name, value)
+        if name not in given:  # it takes no other value later
+            client.log_param(run.info.run_id, name, value)
     for name, figure in _figures("", row.metrics):
-        client.log_metric(run.info.run_id, name, figure, timestamp=began)
+        if told.get(name) != figure:
+            client.log_metric(run.info.run_id, name, figure, timestamp=began)
     ended = None if row.published_at is None else int(row.published_at.timestamp() * 1_000)
     client.set_terminated(run.info.run_id, end_time=ended)
     source = parts.workspace.bundle(row.model, row.version).resolve().as_uri()
     tags = {_VERSION: str(row.version), _STATE: row.state.value}
     made = client.create_model_version(row.model, source, run_id=run.info.run_id, tags=tags)
     return str(made.version)
+
+
+def _run(client: "MlflowClient", experiment: str, row: VersionRow, began: int | None) -> "Run":
+    """The version's run: the one that a killed mirroring left, or a new one."""
+    known = client.search_runs([experiment], f"tags.`{_VERSION}` = '{row.version}'", max_results=1)
+    if known:
+        return known[0]
+    tags = {"mlflow.runName": f"{row.model} {row.version}", _VERSION: str(row.version), "perennial.model": row.model}
+    return client.create_run(experiment, start_time=began, tags=tags)
 
 
 def _params(row: VersionRow) -> dict[str, str]:

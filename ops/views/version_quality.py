@@ -11,12 +11,14 @@ from perennial.continual.quality import AnswerFigures, HeldOutAnswers, judge_ans
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.views.fairness import FairnessView, fairness_view
 
 __all__ = [
     "CalibrationPoint",
     "ClassQuality",
     "VersionQuality",
     "VersionsBeside",
+    "version_fairness",
     "version_quality",
     "versions_beside",
 ]
@@ -120,6 +122,19 @@ def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int
         neither=counts[False, False],
         classes=tuple(sorted(classes, key=lambda each: (-abs(each[3] - each[2]), each[0]))),
     )
+
+
+def version_fairness(ledger: Ledger, workspace: Workspace, model: str, version: int) -> FairnessView | None:
+    """Return whom a version answers worse, out of its kept answers; None where the settings declare no attribute."""
+    row, settings = ledger.version(model, version), workspace.model(model).fairness
+    if not settings.attributes or not row.labels:
+        return None
+    kept = kept_answers(workspace, model, version)
+    if kept is None:
+        return fairness_view(settings, [], None)
+    there = {number: stored.example for number, stored in ledger.examples_of(model, kept.ids).items()}
+    proof = [there[number] for number in kept.ids if number in there]
+    return fairness_view(settings, proof, kept.of_rows(there))
 
 
 def _answers(ledger: Ledger, workspace: Workspace, row: VersionRow) -> HeldOutAnswers | None:

@@ -4,7 +4,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +62,18 @@ def answering(
     ledger_url: str = "",
     api: Mapping[str, Any] | None = None,
     further: Mapping[str, str] | None = None,
+    attributes: Sequence[str] = (),
 ) -> Iterator[RunningApi]:
-    """An API over a workspace with one model and two versions of it; `further` models have their task alone."""
+    """An API over a workspace with one model and two versions of it; `further` models have their task alone.
+
+    `attributes` are those of people that the model's settings declare.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     lines = [
         f"ledger_url = '{ledger_url}'",
         "[models.intent]",
+        f"fairness.attributes = {list(attributes)}",
         *(f"[models.{model}]\ntask = '{task}'" for model, task in (further or {}).items()),
         "[triton]",
         f"grpc_port = {free_port()}",

@@ -3,18 +3,25 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from perennial.continual.cycle import Cycle, CyclePlan, CycleState, encode
+from perennial.continual.fairness.probes import ProbedGroup
+from perennial.continual.intervals import Interval
 from perennial.continual.records import Example, Origin, Route, Split
+from perennial.continual.robustness import ChangedAnswers
 from perennial.ops.ledger import DriftReportRow, VersionRow, VersionState, version_card
+from perennial.ops.making.probing import ProbedVersion
+from perennial.ops.making.smaller import Compression, SmallerModel, keep_compression
 from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficWriter
 
-__all__ = ["HOSTILE", "LABELS", "fill_console"]
+__all__ = ["HOSTILE", "LABELS", "REGIONS", "fill_console"]
 
 MODEL = "intent"
 LABELS = ("card", "loan", "<b>bold</b>")
+REGIONS = ("north", "south <b>")
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "\u202eright to left\u202c مرحبا بالعالم שלום",
@@ -29,6 +36,7 @@ def fill_console(parts: Parts, *, versions: int = 3, windows: int = 12, requests
     """Write the past; nothing of it needs a server."""
     _versions(parts, versions)
     _held_out(parts, versions)
+    _reports(parts, versions)
     _traffic(parts, requests, version=versions)
     for number in range(windows):
         _window(parts, number, version=versions)
@@ -85,7 +93,10 @@ def _held_out(parts: Parts, versions: int) -> None:
     now = datetime.now(UTC)
     texts = [*HOSTILE[:3], *(f"where is my card number {number}" for number in range(37))]
     examples = [
-        Example(text=text, label=LABELS[place % 3], at=now, origin=Origin.SEED) for place, text in enumerate(texts)
+        Example(
+            text=text, label=LABELS[place % 3], at=now, origin=Origin.SEED, attributes={"region": REGIONS[place % 2]}
+        )
+        for place, text in enumerate(texts)
     ]
     parts.ledger.add_examples(MODEL, examples, lambda _: Split.HOLDOUT)
     stored = parts.ledger.examples(MODEL, split=Split.HOLDOUT)
@@ -101,6 +112,35 @@ def _held_out(parts: Parts, versions: int) -> None:
         }
         path = parts.workspace.reports(MODEL) / f"held-out-answers-{version}.json"
         path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _reports(parts: Parts, version: int) -> None:
+    """What probes found of the newest version, and the table that it came out of."""
+    apart = Interval(mean=0.05, low=0.01, high=0.09)
+    changed = ChangedAnswers(
+        change="typos", told="typing errors", rows=40, before=0.9, after=0.8, lost=apart, same=apart
+    )
+    group = ProbedGroup(probe="names", group="<i>b</i>", beside="a", rows=40, changed=apart, lost=apart, floor=0.02)
+    member = Interval(mean=0.61, low=0.55, high=0.67)
+    probed = ProbedVersion(
+        at="2026-01-01T00:00:00+00:00", rows=40, changes=(changed,), groups=(group,), membership=member
+    )
+    path = parts.workspace.reports(MODEL) / f"probes-{version}.json"
+    path.write_text(json.dumps(asdict(probed)), encoding="utf-8")
+    point = SmallerModel(
+        step="half of the layers",
+        engine="onnxruntime int8",
+        megabytes=22.0,
+        rows_per_s={"1": 900.0},
+        times_faster=2.5,
+        accuracy=0.88,
+        lost_points=Interval(mean=0.4, low=-0.3, high=1.1),
+        verdict="within the bound",
+    )
+    made = Compression(
+        model=MODEL, source=1, most_lost_points=0.5, points=(point,), chosen="half of the layers", version=version
+    )
+    keep_compression(parts.workspace, made)
 
 
 def _traffic(parts: Parts, requests: int, *, version: int) -> None:

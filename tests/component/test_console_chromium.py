@@ -34,7 +34,7 @@ _PAGES = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
-    with answering(tmp_path_factory.mktemp("afternoon")) as api:
+    with answering(tmp_path_factory.mktemp("afternoon"), attributes=["region"]) as api:
         fill_console(api.parts, versions=_VERSIONS)
         set_account(api.parts.ledger, "ann@example.org", actor="test", roles={"*": "viewer", "intent": "operator"})
         add_token(api.parts.ledger, "ann@example.org", label="laptop", days=90, actor="test")
@@ -73,6 +73,26 @@ def test_no_page_takes_300_ms_with_100_versions(site: RunningApi) -> None:
                 times.append(1e3 * (time.perf_counter() - began))
             slow[path] = min(times)  # what else runs here has its share of the others
     assert max(slow.values()) < 300, slow
+
+
+def test_a_version_tells_whom_it_answers_worse_what_disturbs_it_and_how_it_was_made_smaller(site: RunningApi) -> None:
+    with httpx.Client(base_url=site.url, timeout=30, verify=False) as client:
+        newest, first = (client.get(f"{_BASE}/versions/{version}").text for version in (_VERSIONS, 1))
+        chinese = client.get(f"{_BASE}/versions/{_VERSIONS}", headers={"Accept-Language": "zh"}).text
+    for said in ("Whom it answers worse", "south &lt;b&gt;", "too few to compare", "Widest gaps", "typing errors"):
+        assert (said in newest) is (said != "Widest gaps"), said  # 20 rows of each group are not compared
+    for said in (
+        "&lt;i&gt;b&lt;/i&gt;",
+        "61.0%",
+        "can guess whether it was learnt",
+        "half of the layers",
+        "within the bound",
+    ):
+        assert said in newest
+        assert said not in first
+    assert "Whom it answers worse" in first, "its answers were kept too"
+    for said in ("对谁回答得更差", "文本受扰动时", "压缩"):
+        assert said in chinese
 
 
 def test_versions_are_shown_in_pages_of_fifty(browser: Browser, site: RunningApi) -> None:

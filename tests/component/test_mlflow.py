@@ -80,6 +80,39 @@ def test_versions_runs_and_aliases_are_mirrored_once_and_follow(site: RunningApi
     assert client.get_model_version("intent", "3").tags["perennial.state"] == "champion"
 
 
+class _Killed(BaseException):
+    """What nothing catches."""
+
+
+@pytest.mark.parametrize("after", ["create_run", "log_param", "log_metric", "set_terminated", "create_model_version"])
+def test_a_mirroring_that_was_killed_is_gone_on_with_in_the_same_run(
+    site: RunningApi, store: str, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Killed when that step of the version is done; the next one and the one after it add nothing twice."""
+    model = f"torn-{after}"
+    site.parts.ledger.register_model(model, {})
+    row = VersionRow(model=model, version=3, card=version_card(labels=("a", "b")), metrics={"figures": {"f1": 0.5}})
+    site.parts.ledger.add_version(row)
+    with monkeypatch.context() as torn:
+        whole = getattr(MlflowClient, after)
+
+        def step(*given: object, **named: object) -> None:
+            whole(*given, **named)
+            raise _Killed
+
+        torn.setattr(MlflowClient, after, step)
+        with pytest.raises(_Killed):
+            mirror_model(site.parts, model, store)
+    assert mirror_model(site.parts, model, store).added == (() if after == "create_model_version" else (3,))
+    assert mirror_model(site.parts, model, store).added == ()
+    client = MlflowClient(tracking_uri=store, registry_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name(f"perennial/{model}").experiment_id])
+    assert (run.info.status, run.data.metrics, run.data.params["classes"]) == ("FINISHED", {"figures.f1": 0.5}, "2")
+    assert len(client.get_metric_history(run.info.run_id, "figures.f1")) == 1
+    (version,) = client.search_model_versions(f"name = '{model}'")
+    assert version.run_id == run.info.run_id
+
+
 @pytest.mark.parametrize("uri", ["file:///proc/nowhere", "http://127.0.0.1:9"])
 def test_a_store_that_cannot_be_had_is_told(site: RunningApi, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

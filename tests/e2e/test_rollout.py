@@ -1,6 +1,7 @@
 """A careful rollout as an operator sees it, at the console and the command line; and an abort at any time."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from tests.component.console_screen import Screen, chromium, picture
 from tests.e2e.conftest import requests_about
+from tests.e2e.java_example import MISSING, compiled
 from tests.e2e.test_loop import KNOWN, Traffic
 from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for, write_csv
 
@@ -171,3 +173,12 @@ def test_the_examples_of_the_client_run(careful: E2eWorkspace, command: tuple[st
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; docs/client.md says when it was run")
+def test_the_example_in_java_is_compiled_from_the_protobuf_and_runs(careful: E2eWorkspace, tmp_path: Path) -> None:
+    command = (*compiled(CLIENT / "examples" / "Ask.java", tmp_path), "my card is lost")
+    places = {"PERENNIAL_GRPC": f"127.0.0.1:{careful.grpc}"}
+    done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"LABEL card\nPREDICTION_ID [0-9a-f]{32}\n", done.stdout)

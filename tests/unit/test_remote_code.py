@@ -45,14 +45,15 @@ def test_a_loader_is_seen_and_whether_it_forbids_remote_code(code: str, forbids:
     assert [_forbids(call) for call in _calls(code)] == forbids
 
 
-def test_one_file_loads_models_and_every_loader_in_it_forbids_remote_code() -> None:
+def test_one_file_loads_models_another_goes_out_with_them_and_every_loader_forbids_remote_code() -> None:
     found = {
         str(path.relative_to(ROOT)): calls
         for room in ("continual", "exporters", "ops", "benchmarks")
         for path in (ROOT / room).rglob("*.py")
         if (calls := _calls(path.read_text(encoding="utf-8")))
     }
-    assert set(found) == {"continual/learning/encoder_model.py"}
+    given_away = "exporters/hugging_face/given/perennial_classifier.py"
+    assert set(found) == {"continual/learning/encoder_model.py", given_away}
     assert [ast.unparse(call) for calls in found.values() for call in calls if not _forbids(call)] == []
 
 

@@ -177,6 +177,8 @@ class ClientConnection(asyncio.Protocol):
         name = name.lower()
         if name in request.headers and name in _ONCE:
             request.doubled = name
+        if name in request.headers and name == b"traceparent":
+            value = b""  # which of two callers' spans it is part of cannot be known
         request.headers[name] = value
 
     def on_headers_complete(self) -> None:

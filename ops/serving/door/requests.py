@@ -14,7 +14,10 @@ _READ = re.compile(rb"/v2(?:/health/(?:live|ready))?|" + _MODEL + rb"(?:/ready|/
 _INFER = re.compile(_MODEL + rb"/infer")
 _ALL_STATISTICS = b"/v2/models/stats"  # no model's: it would show the engines too
 _ENGINE = b"_engine"  # the end of the models that answer the routers alone
-_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")  # of W3C's trace context, and sampled
+_TRACE = re.compile(  # of W3C's trace context, and sampled; a later version may say more behind it
+    rb"(?P<version>(?!ff)[0-9a-f]{2})(?P<span>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-)"
+    rb"[0-9a-f][13579bdf](?P<further>-.*)?"
+)
 _OWN_SITE = (b"same-origin", b"none")
 
 
@@ -69,8 +72,10 @@ class Body:
 
 def caller_span(request: Request) -> bytes | None:
     """The header by which a span that the caller traces is known; None where it does not, or anything else is there."""
-    given = request.headers.get(b"traceparent")
-    return given if given is not None and _TRACE.fullmatch(given) else None
+    found = _TRACE.fullmatch(request.headers.get(b"traceparent", b""))
+    if found is None or (found["version"] == b"00" and found["further"]):
+        return None
+    return b"00" + found["span"] + b"01"
 
 
 class Rules:
