@@ -126,9 +126,10 @@ def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int
 
 def version_fairness(ledger: Ledger, workspace: Workspace, model: str, version: int) -> FairnessView | None:
     """Return whom a version answers worse, out of its kept answers; None where the settings declare no attribute."""
-    row, settings = ledger.version(model, version), workspace.model(model).fairness
-    if not settings.attributes or not row.labels:
+    row, configured = ledger.version(model, version), workspace.settings.models.get(model)
+    if configured is None or not configured.fairness.attributes or not row.labels:
         return None
+    settings = configured.fairness
     kept = kept_answers(workspace, model, version)
     if kept is None:
         return fairness_view(settings, [], None)

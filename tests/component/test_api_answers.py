@@ -12,7 +12,7 @@ from perennial.ops.cli.main import app
 from perennial.ops.store.state import ACCURACY
 from tests.component.api_server import RunningApi, answering
 from tests.component.busy_model import NOON, make_busy
-from tests.unit.deploy.queries import is_of_triton, series_asked, series_told
+from tests.unit.deploy.queries import is_of_triton, labels_wrong, series_asked, series_told
 
 pytestmark = pytest.mark.component
 
@@ -205,6 +205,7 @@ def test_the_control_processs_series_are_those_that_rules_and_dashboard_read(bus
     exposition = busy.ask("get", "/metrics").text
     asked = {name for name in series_asked() if not is_of_triton(name)}
     assert asked - series_told(exposition) == set()
+    assert labels_wrong(exposition) == []
     assert len(asked) > 15
     assert 'perennial_cycle_step{model="intent",step="approval"} 1.0' in exposition
     for end, value in (("", 0.9), ("_low", 0.8), ("_high", 0.95)):

@@ -31,7 +31,7 @@ from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
-from tests.unit.deploy.queries import is_of_triton, series_asked, series_told
+from tests.unit.deploy.queries import is_of_triton, labels_wrong, series_asked, series_told
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
 _PATIENCE_S = 60  # an answer that takes longer is none, on however busy a machine
@@ -129,6 +129,7 @@ def test_tritons_series_are_those_that_rules_and_dashboard_read(client, served):
     client.predict(["card lost"])
     exposition = httpx.get(f"http://127.0.0.1:{served.server.spec.metrics_port}/metrics", timeout=_PATIENCE_S).text
     assert {name for name in series_asked() if is_of_triton(name)} - series_told(exposition) == set()
+    assert labels_wrong(exposition) == []
     assert f'nv_inference_request_success{{model="{ENGINE}",version="1"}}' in exposition
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import promql_parser as promql
 import yaml
 
-__all__ = ["DEPLOY", "is_of_triton", "queries", "series_asked", "series_of", "series_told"]
+__all__ = ["DEPLOY", "is_of_triton", "labels_wrong", "queries", "series_asked", "series_of", "series_told"]
 
 DEPLOY = Path(__file__).resolve().parents[3] / "ops" / "deploy"
 
@@ -46,14 +46,43 @@ def series_told(exposition: str) -> set[str]:
     return {f"{name}{end}" for name, kind in kinds for end in ends.get(kind, ("",))}
 
 
+def labels_wrong(exposition: str) -> list[str]:
+    """Labels that a query asks of a series, and no sample of it here has; series without a sample are left out."""
+    told: dict[str, set[str]] = {}
+    for name, labels in re.findall(r"^(\w+)(?:{(.*)})? \S+$", exposition, flags=re.MULTILINE):
+        told.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return [
+        f"{where}: {name} has no label {label}"
+        for where, query in queries().items()
+        for name, label in _labels(promql.parse(query), frozenset())
+        if name in told and label.removeprefix("exported_") not in told[name]  # as Prometheus calls one of its own
+    ]
+
+
+def _labels(expression: object, kept: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Each series with the labels that its selector names, and those that a sum around it keeps."""
+    if isinstance(expression, promql.VectorSelector):
+        named = {matcher.name for matcher in expression.matchers.matchers}
+        yield from ((str(expression.name), label) for label in named | kept)
+        return
+    modifier = getattr(expression, "modifier", None)
+    if isinstance(expression, promql.AggregateExpr) and modifier is not None and str(modifier).startswith("by"):
+        kept = frozenset(modifier.labels)
+    for below in _below(expression):
+        yield from _labels(below, kept)
+
+
+def _below(expression: object) -> Iterator[object]:
+    for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
+        if (below := getattr(expression, part, None)) is not None:
+            yield below
+    yield from getattr(expression, "args", None) or ()
+
+
 def _names(expression: object) -> Iterator[str]:
     if isinstance(expression, promql.VectorSelector):
         assert expression.name is not None, "a query names its series"
         yield expression.name
         return
-    for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
-        below = getattr(expression, part, None)
-        if below is not None:
-            yield from _names(below)
-    for argument in getattr(expression, "args", None) or ():
-        yield from _names(argument)
+    for below in _below(expression):
+        yield from _names(below)

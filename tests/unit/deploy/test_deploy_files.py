@@ -1,6 +1,7 @@
 """What a deployment is made of: each file is one that its program takes, and says what this product knows."""
 
 import configparser
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers
 from perennial.continual.errors import ConfigurationError
 from perennial.ops.api.origin import Hosts
 from perennial.ops.settings import Settings, load_settings
-from tests.unit.deploy.queries import DEPLOY, queries, series_of
+from tests.unit.deploy.queries import DEPLOY, labels_wrong, queries, series_of
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
@@ -127,6 +128,27 @@ def test_no_query_asks_for_a_label_that_prometheus_renames() -> None:
 def test_prometheus_can_read_each_query(where: str, query: str) -> None:
     del where
     assert series_of(query)
+
+
+def test_a_label_that_no_sample_has_is_seen() -> None:
+    told = (
+        'perennial_champion_version{modell="intent"} 3\nperennial_answer_duration_seconds_count{model="a",arm="b"} 1\n'
+    )
+    wrong = labels_wrong(told)
+    assert any(each.endswith("perennial_champion_version has no label model") for each in wrong)
+    assert any(each.endswith("perennial_answer_duration_seconds_count has no label version") for each in wrong), (
+        "of a sum"
+    )
+    assert labels_wrong('perennial_champion_version{model="intent"} 3\n') == []
+
+
+def test_each_label_in_a_legend_is_one_that_the_query_keeps() -> None:
+    board = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            shown = set(re.findall(r"{{\s*(\w+)\s*}}", target["legendFormat"]))
+            if kept := re.findall(r"\bby \(([^)]*)\)", target["expr"]):
+                assert shown <= set(re.findall(r"\w+", " ".join(kept))) - {"le"}, panel["title"]
 
 
 def test_every_alert_says_what_to_do_and_prometheus_finds_the_rules() -> None:
