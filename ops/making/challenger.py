@@ -11,7 +11,6 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
 from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import WarmJobs
-from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.records import PromotionDecision
 from perennial.continual.tasks import learns_labels, reads_words
@@ -19,6 +18,7 @@ from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.logged_choices import UnknownTime, read_logged
+from perennial.ops.making.next_update import EXPORT_SPEC, TRAINING_SPEC, NextUpdate
 from perennial.ops.making.proving import Anticipated
 from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import PROVING, TRAINING, VersionMaker
@@ -46,7 +46,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "onnxruntime",
     "openvino",
 )
-_SPEC, _LAST, _EXPORT, _DECISION = "judge.json", "train.json", "export.json", "decision.json"
+_SPEC, _DECISION = "judge.json", "decision.json"
 _AHEAD = {TRAINING: "perennial.continual.learning.ahead_job", PROVING: "perennial.ops.making.proving_ahead"}
 _WORKED_AHEAD = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 
@@ -56,6 +56,7 @@ class ChallengerMaker(VersionMaker):
 
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, warm: WarmJobs | None = None) -> None:
         super().__init__(ledger, workspace, model, warm=warm)
+        self._next_update = NextUpdate(ledger, workspace, model, self.rows)
         learning = self._settings.learning
         if warm is not None and learning.work_ahead and learning.learner in _WORKED_AHEAD:
             self._waiting = {
@@ -75,19 +76,18 @@ class ChallengerMaker(VersionMaker):
         """
         if not self._waiting:
             return
-        folder, bundle = None, Path()
-        if champion is not None:
-            folder, bundle = self.folder(champion), self._workspace.bundle(self._model, champion)
-        if folder is None or not (folder / _LAST).is_file() or not is_finished(bundle):
+        folder = None if champion is None else self._next_update.folder(champion)
+        if folder is None or champion is None:
             for waiting in self._waiting.values():
                 waiting.drop()
             return
+        bundle = self._workspace.bundle(self._model, champion)
         rows = [path for path in (folder / "holdout.jsonl", folder / "replay.jsonl") if path.is_file()]
         written = [str(path.stat().st_mtime_ns) for path in rows]  # an erasure writes them anew
         champions = str(bundle.absolute())
-        self._waiting[TRAINING].keep([str((folder / _LAST).absolute()), champions, *written])
+        self._waiting[TRAINING].keep([str((folder / TRAINING_SPEC).absolute()), champions, *written])
         proofs = [str(path.stat().st_mtime_ns) for path in [folder / "heldout.json"] if path.is_file()]
-        self._waiting[PROVING].keep([champions, str((folder / _EXPORT).absolute()), str(self.engine_threads), *proofs])
+        self._waiting[PROVING].keep([champions, str((folder / EXPORT_SPEC).absolute()), str(self.engine_threads), *proofs])
 
     def export_judged(
         self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress

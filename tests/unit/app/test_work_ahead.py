@@ -1,15 +1,24 @@
 """A process works ahead of the champion's next update between cycles, and keeps nothing that an erasure takes out."""
 
+import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from perennial.continual.learning.card import MODEL_FILE
+from perennial.continual.learning.card import MODEL_FILE, ModelCard
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.trained import STATISTICS_FILE
+from perennial.continual.records import Example, Split
+from perennial.exporters.spec import ExportSpec
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
+from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import PROVING, TRAINING
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
@@ -85,3 +94,70 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     loop.leave()
     assert waiting.last() is None
     assert [told is None for told in proving.told] == [told is None for told in waiting.told]
+
+
+def _proving(texts: Sequence[str]) -> list[Example]:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return [Example(text=text, label="card", at=at, key=f"of {text}") for text in texts]
+
+
+@pytest.fixture
+def champion(parts: Parts) -> Path:
+    """Version 1, whose work folder was cleared; two rows of the ledger prove an update of it."""
+    bundle = parts.workspace.bundle("card", 1)
+    bundle.mkdir(parents=True)
+    (bundle / STATISTICS_FILE).write_bytes(b"sums")
+    card = ModelCard(learner="ridge", encoder="packaged:minilm", labels=("card", "loan"), head="ridge", max_length=64)
+    card.write(bundle)
+    row = VersionRow(model="card", version=1, state=VersionState.CHAMPION, card=version_card(labels=card.labels))
+    parts.ledger.add_version(row)
+    parts.ledger.add_examples("card", _proving(["lost card", "new card"]), lambda _: Split.HOLDOUT)
+    return bundle
+
+
+def test_what_was_cleared_is_written_anew_without_those_who_were_erased(
+    parts: Parts, loop: ModelLoop, champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, proving = _Waiting(), _Waiting()
+    monkeypatch.setattr(loop._maker, "_waiting", {TRAINING: waiting, PROVING: proving})
+    loop._maker.work_ahead(1)
+    first = waiting.last()
+    assert first is not None
+    training = JobSpec.read(Path(first[0]))
+    assert (training.encoder, training.previous, training.examples) == ("packaged:minilm", champion.absolute(), None)
+    assert [row.text for row in read_rows(training.holdout)] == ["lost card", "new card"]
+    assert proving.last() is not None
+    export = ExportSpec.from_record(json.loads(Path((proving.last() or ())[1]).read_text()))
+    assert [row["text"] for row in json.loads(export.held_out.read_text())] == ["lost card", "new card"]
+    loop._maker.work_ahead(1)
+    assert waiting.last() == first, "who waits already waits on"
+
+    shutil.rmtree(parts.workspace.runs("card"))  # as an erasure does, after it has taken rows out of the ledger
+    parts.ledger.erase_key("card", "of new card", prediction_ids=(), actor="a test", erased_at=datetime.now(UTC))
+    loop._maker.work_ahead(1)
+    assert waiting.last() not in (None, first)
+    assert [row.text for row in read_rows(training.holdout)] == ["lost card"]
+
+    own = parts.workspace.run("card", 1) / "train.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("{}")
+    loop._maker.work_ahead(1)
+    assert (waiting.last() or ())[0] == str(own.absolute())
+    assert not Path(first[0]).exists(), "what its own making left is enough"
+
+
+def test_rows_that_go_while_they_are_written_stay_nowhere(
+    parts: Parts, loop: ModelLoop, champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, read = _Waiting(), loop._maker.rows.replay_rows
+    monkeypatch.setattr(loop._maker, "_waiting", {TRAINING: waiting})
+
+    def erased_meanwhile() -> tuple[object, ...]:
+        parts.ledger.erase_key("card", "of new card", prediction_ids=(), actor="a test", erased_at=datetime.now(UTC))
+        return read()
+
+    monkeypatch.setattr(loop._maker.rows, "replay_rows", erased_meanwhile)
+    loop._maker.work_ahead(1)
+    assert waiting.told == [None]
+    assert not [path for path in parts.workspace.runs("card").rglob("*") if path.is_file()]
+    assert champion.is_dir()
