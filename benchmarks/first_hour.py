@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measured(
-    name: str, columns: Columns, steps: Sequence[Split], cache: Path, parts: KeptParts
-) -> dict[str, Any]:
+def _measured(name: str, columns: Columns, steps: Sequence[Split], cache: Path, parts: KeptParts) -> dict[str, Any]:
     truth = [row.label for _, asked in steps for row in asked]
     asked = {"set": name, "rows": len(steps[-1][0])}
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from perennial.continual.images.preprocessing import is_image_encoder
-from perennial.continual.learning.encoder import Embedder, Encoder
+from perennial.continual.learning.encoder import Embedder, Encoder, InBfloat16
+from perennial.continual.processor import has_fast_bf16
 
 __all__ = ["load_embedding"]
 
@@ -19,4 +20,5 @@ def load_embedding(folder: Path, *, images: Path | None, max_length: int, thread
         from perennial.continual.images.encoder import ImageEncoder
 
         return ImageEncoder.load(folder, images, threads=threads).embed
-    return Encoder.load(str(folder), max_length=max_length, threads=threads)
+    encoder = Encoder.load(str(folder), max_length=max_length, threads=threads)
+    return InBfloat16(encoder) if has_fast_bf16() else encoder

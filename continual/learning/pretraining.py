@@ -17,7 +17,8 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import load_tokenizer, padded_tensors
 from perennial.continual.learning.encoder_folder import copy_beside_weights
 from perennial.continual.learning.encoder_model import load_encoder
-from perennial.continual.learning.trainer import Schedule, has_fast_bf16
+from perennial.continual.learning.trainer import Schedule
+from perennial.continual.processor import has_fast_bf16
 
 __all__ = ["Pretraining", "pretrain"]
 

@@ -16,10 +16,10 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.disturbance import Disturbed
 from perennial.continual.learning.encoder import padded_tensors
 from perennial.continual.learning.strategies.port import Batch, Strategy
-from perennial.continual.processor import processor_facts
+from perennial.continual.processor import has_fast_bf16
 from perennial.continual.robustness.changes import with_typos
 
-__all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
+__all__ = ["Corpus", "Schedule", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,6 @@ class Schedule:
         """What the learning rates are multiplied by: up linearly, then down linearly to 0."""
         warm = max(1, round(self.warmup * total))
         return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
-
-
-def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AMX or AVX-512 BF16); elsewhere autocast only costs time."""
-    flags = processor_facts().get("flags", "").split()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 class Trainer:

@@ -87,7 +87,9 @@ class ChallengerMaker(VersionMaker):
         champions = str(bundle.absolute())
         self._waiting[TRAINING].keep([str((folder / TRAINING_SPEC).absolute()), champions, *written])
         proofs = [str(path.stat().st_mtime_ns) for path in [folder / "heldout.json"] if path.is_file()]
-        self._waiting[PROVING].keep([champions, str((folder / EXPORT_SPEC).absolute()), str(self.engine_threads), *proofs])
+        self._waiting[PROVING].keep(
+            [champions, str((folder / EXPORT_SPEC).absolute()), str(self.engine_threads), *proofs]
+        )
 
     def export_judged(
         self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.encoder import Encoder, InBfloat16, fingerprint, hidden_size, resolve_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +118,37 @@ def test_weights_that_are_not_all_there_are_refused(tiny_encoder: Path, tmp_path
         (tmp_path / "damaged" / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": -1}))
     with pytest.raises(ConfigurationError, match="lacks .* weights" if damage == "less" else "cannot be loaded"):
         Encoder.load(str(tmp_path / "damaged"), max_length=16)
+
+
+class _Coarse:
+    """An encoder whose embeddings in bfloat16 are turned by an angle, which remembers how it was asked."""
+
+    folder = Path("coarse")
+
+    def __init__(self, angle: float) -> None:
+        self._angle = angle
+        self.asked: list[tuple[int, bool]] = []
+
+    def embed(self, texts: Sequence[str], *, bf16: bool = False) -> NDArray[np.float32]:
+        self.asked.append((len(texts), bf16))
+        angle = self._angle if bf16 else 0.0
+        return np.full((len(texts), 2), (np.cos(angle), np.sin(angle)), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("angle", "fast"), [(0.02, True), (0.1, False)])
+def test_bfloat16_is_used_where_it_gives_the_same_embeddings(angle: float, fast: bool) -> None:
+    encoder = _Coarse(angle)
+    embedder = InBfloat16(cast("Encoder", encoder))
+    assert embedder([]).shape == (0, 2)
+    for _ in range(2):
+        embedder([f"text {n}" for n in range(40)])
+    assert encoder.asked == [(0, False), (14, False), (14, True), (40, fast), (40, fast)], "it is compared once"
+
+
+def test_embeddings_in_bfloat16_are_those_of_full_precision(tiny_encoder: Path) -> None:
+    encoder = Encoder.load(str(tiny_encoder), max_length=16)
+    exact, coarse = encoder.embed(TEXTS), encoder.embed(TEXTS, bf16=True)
+    assert coarse.dtype == np.float32
+    assert np.allclose(np.linalg.norm(coarse, axis=1), 1.0, atol=1e-5)
+    assert (exact * coarse).sum(axis=1).min() > InBfloat16.LEAST_COSINE
+    assert not np.array_equal(exact, coarse)
