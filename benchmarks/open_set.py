@@ -3,10 +3,10 @@
     python -m benchmarks.open_set --data FOLDER [--rows 4000] [--learners ridge kernel_lda]
 
 In scope are the intents of BANKING77: all of them, or 60, of which the other 17 are out of scope ("near"). Out of scope
-are the user turns of sgd, the questions of bankfaq, tweets of stocknet and headlines of gold_news. A third scope is made
-like that of CLINC150, an assistant of several domains: the 77 intents, and those of four services of sgd. Out of scope
-are then requests to three other services of sgd, in the same words of the same people ("requests"), and bankfaq. A
-request is the first turn of a dialogue that has the intent: later ones ("yes, please") are of no service. The models
+are the user turns of sgd, the questions of bankfaq, tweets of stocknet and headlines of gold_news. A third scope is
+made like that of CLINC150, an assistant of several domains: the 77 intents, and those of four services of sgd. Out of
+scope are then requests to three other services of sgd, in the same words of the same people ("requests"), and bankfaq.
+A request is the first turn of a dialogue that has the intent: later ones ("yes, please") are of no service. The models
 are the fast learner's jobs as `perennial serve` runs them: the limit is fitted on the tenth of the rows that is held
 out.
 """
