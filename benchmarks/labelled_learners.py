@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.context import Context
+from perennial.continual.learning.embedding import load_embedding
 from perennial.continual.learning.embedding_cache import EmbeddingCache
-from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.encoder import Embedder, fingerprint, hidden_size, resolve_encoder
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import write_rows
@@ -33,17 +34,18 @@ class Bench:
         self._store = EmbeddingCache(
             cache, encoder=fingerprint(folder), max_length=_MAX_LENGTH, dimension=hidden_size(folder)
         )
-        self._loaded: list[Encoder] = []
+        self._loaded: list[Embedder] = []
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings, from the disk where they are there."""
         return self._store.embed(texts, self.run)
 
     def run(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings by the encoder."""
+        """Embeddings by the encoder, as a training makes them."""
         if not self._loaded:
-            self._loaded.append(Encoder.load(self.encoder, max_length=_MAX_LENGTH, threads=2))
-        return self._loaded[0].embed(texts)
+            folder = resolve_encoder(self.encoder)
+            self._loaded.append(load_embedding(folder, images=None, max_length=_MAX_LENGTH, threads=2))
+        return self._loaded[0](texts)
 
     def closed_form(
         self, learner: LearnerName, rows: Sequence[Example], asked: Sequence[str], folder: Path, before: Path | None
