@@ -48,7 +48,8 @@ def answer(
 
     def embed(missing: Sequence[str]) -> NDArray[np.float32]:
         if not loaded:
-            loaded.append(load_embedding(encoder, images=images, max_length=card.max_length, threads=threads))
+            embedder = load_embedding(encoder, images=images, max_length=card.max_length, threads=threads, exact=True)
+            loaded.append(embedder)
         return loaded[0](missing)
 
     X = store.embed(texts, embed)

@@ -9,8 +9,12 @@ from perennial.continual.processor import has_fast_bf16
 __all__ = ["load_embedding"]
 
 
-def load_embedding(folder: Path, *, images: Path | None, max_length: int, threads: int = 0) -> Embedder:
+def load_embedding(
+    folder: Path, *, images: Path | None, max_length: int, threads: int = 0, exact: bool = False
+) -> Embedder:
     """What embeds rows: of an encoder of images the pictures below `images`, else texts, cut at `max_length` tokens.
+
+    What is not to be `exact` may be made in bfloat16.
 
     Raises:
         ConfigurationError: the folder holds no encoder that can be read.
@@ -21,4 +25,4 @@ def load_embedding(folder: Path, *, images: Path | None, max_length: int, thread
 
         return ImageEncoder.load(folder, images, threads=threads).embed
     encoder = Encoder.load(str(folder), max_length=max_length, threads=threads)
-    return InBfloat16(encoder) if has_fast_bf16() else encoder
+    return InBfloat16(encoder) if has_fast_bf16() and not exact else encoder
