@@ -1,11 +1,14 @@
 """Rewrites of a thousand approved replies: how many are let through, what changed in them, and how fast they come.
 
     python -m benchmarks.generation [--decoder packaged:smollm2] [--replies 1000] [--free 100] [--speed 20] [--work DIR]
+        [--no-genai]
 
 The replies are generated, with numbers, links, names and negations. Each is rewritten by the guided engine; some are
-rewritten freely too. An independent checker looks for changed facts in what was let through. Then engines and
-transformers write as many tokens in turn, each with the same threads, with no guide. The time to the first token is
-of a prompt that nothing is remembered of, and of one that was seen before.
+rewritten freely too. An independent checker looks for changed facts in what was let through. Then engines,
+transformers and OpenVINO GenAI write as many tokens in turn, each with the same threads, with no guide. The time to the
+first token is of a prompt that nothing is remembered of, and of one that was seen before. OpenVINO GenAI lives in an
+environment of its own in the work folder. It reads the packaged decoder's GGUF file, with weights of four bits as it
+is shipped, and with weights of sixteen.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.generation_check import changed_facts
 from benchmarks.generation_data import approved_replies
+from benchmarks.generation_peers import WEIGHTS, environment, gguf_of, peer
 from perennial.continual.intervals import wilson
 from perennial.continual.learning.generation import DEFAULT_DECODER, TrainedDecoder
 from perennial.continual.learning.names import LearnerName
@@ -43,6 +48,7 @@ NAMES = ("Maria", "", "Tom", "")
 ENGINES = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 WRITTEN = 24  # tokens that each arm writes of a reply
 _FIRST_IDS = 1_000  # of words that begin a prompt for time
+Arm = Callable[[list[int], int], int]  # writes so many tokens behind a prompt, and tells how many
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--free", type=int, default=100, help="of them that are written freely too")
     parser.add_argument("--speed", type=int, default=20, help="replies that each arm writes for time")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--genai", action=argparse.BooleanOptionalAction, default=True, help="with OpenVINO GenAI")
     parser.add_argument("--work", type=Path, default=Path("var") / "bench-generation")
     parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args(arguments)
@@ -65,7 +72,17 @@ def main(arguments: Sequence[str]) -> int:
     results: dict[str, Any] = {"decoder": asked.decoder, "threads": asked.threads}
     results["guided"] = _told(engine, codec, rewrites, guided=True)
     results["free"] = _told(engine, codec, rewrites[: asked.free], guided=False)
-    results["speed"] = _speed(asked.decoder, bundles, rewrites[: asked.speed], threads=asked.threads)
+    with ExitStack() as peers:
+        arms = {
+            " ".join(kind): _engine_arm(load_engine(bundle, threads=asked.threads)) for kind, bundle in bundles.items()
+        }
+        arms["transformers"] = _transformers_arm(asked.decoder, asked.threads)
+        if asked.genai and asked.decoder == DEFAULT_DECODER:
+            python = environment(asked.work / ".venv-genai")
+            for weights in WEIGHTS:
+                model = gguf_of(weights, asked.work)
+                arms[f"openvino genai {weights}"] = peers.enter_context(peer(python, model, asked.threads))
+        results["speed"] = _speed(codec, arms, rewrites[: asked.speed])
     print(json.dumps(results, indent=1, ensure_ascii=False))
     print(record.write("generation", results, asked.out))
     return 0
@@ -142,16 +159,9 @@ def _told(engine: Engine, codec: Codec, rewrites: Sequence[Rewrite], *, guided: 
     }
 
 
-def _speed(
-    decoder: str, bundles: Mapping[tuple[str, str], Path], rewrites: Sequence[Rewrite], *, threads: int
-) -> dict[str, Any]:
+def _speed(codec: Codec, arms: Mapping[str, Arm], rewrites: Sequence[Rewrite]) -> dict[str, Any]:
     """Each arm writes the same number of tokens of each reply, in turn: time to the first, and tokens a second."""
-    codec = _codec(next(iter(bundles.values())))
-    arms: dict[str, Callable[[list[int], int], int]] = {
-        " ".join(kind): _engine_arm(load_engine(bundle, threads=threads)) for kind, bundle in bundles.items()
-    }
-    arms["transformers"] = _transformers_arm(decoder, threads)
-    kinds = ("first_token_ms", "first_token_of_a_known_prompt_ms", "tokens_a_second")
+    kinds = ("first_token_ms", "first_token_of_a_known_prompt_ms", "all_ms")
     seen: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in kinds} for name in arms}
     for place, rewrite in enumerate(rewrites):
         known = codec.ids(codec.prompt.ask(rewrite))
@@ -161,20 +171,29 @@ def _speed(
             write(known, 1)
             warm, _ = _timed(write, known, 1)
             whole, count = _timed(write, [_FIRST_IDS + 500 + place, *known], WRITTEN)
+            if count != WRITTEN:
+                raise SystemExit(f"{name} wrote {count} tokens of {WRITTEN}; choose another reply")
             seen[name]["first_token_ms"].append(1_000 * first)
             seen[name]["first_token_of_a_known_prompt_ms"].append(1_000 * warm)
-            seen[name]["tokens_a_second"].append((count - 1) / max(1e-9, whole - first))
-    return {name: {kind: _spread(values) for kind, values in told.items()} for name, told in seen.items()}
+            seen[name]["all_ms"].append(1_000 * whole)
+    return {name: _told_speed(told) for name, told in seen.items()}
 
 
-def _timed(write: Callable[[list[int], int], int], ids: list[int], steps: int) -> tuple[float, int]:
+def _told_speed(told: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The spread of each time, and tokens a second behind the first one, by the medians."""
+    spread = {kind: _spread(values) for kind, values in told.items()}
+    behind_ms = spread["all_ms"]["median"] - spread["first_token_ms"]["median"]
+    return {**spread, "tokens_a_second": 1_000 * (WRITTEN - 1) / behind_ms if behind_ms > 0 else None}
+
+
+def _timed(write: Arm, ids: list[int], steps: int) -> tuple[float, int]:
     """Seconds, and how many tokens were written."""
     started = time.perf_counter()
     count = write(ids, steps)
     return time.perf_counter() - started, count
 
 
-def _engine_arm(engine: Engine) -> Callable[[list[int], int], int]:
+def _engine_arm(engine: Engine) -> Arm:
     nothing = numbers([[]])
 
     def write(ids: list[int], steps: int) -> int:
@@ -191,14 +210,16 @@ def _engine_arm(engine: Engine) -> Callable[[list[int], int], int]:
     return write
 
 
-def _transformers_arm(decoder: str, threads: int) -> Callable[[list[int], int], int]:
+def _transformers_arm(decoder: str, threads: int) -> Arm:
+    """Transformers as it comes: float32, and the attention that it chooses itself."""
     import torch
+    from transformers import AutoModelForCausalLM
 
-    from perennial.continual.learning.encoder_model import load_causal
     from perennial.continual.learning.generation import decoder_folder
 
     torch.set_num_threads(threads)
-    model = load_causal(decoder_folder(decoder)).eval()
+    kind: Any = AutoModelForCausalLM
+    model = kind.from_pretrained(decoder_folder(decoder), dtype=torch.float32, local_files_only=True).eval()
 
     def write(ids: list[int], steps: int) -> int:
         with torch.inference_mode():

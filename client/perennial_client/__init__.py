@@ -25,18 +25,21 @@ from .trace import trace_context
 if TYPE_CHECKING:
     from .aio import AsyncClient
     from .client import Client
-    from .feedback import Kept, Label, Signal, Verdict
+    from .feedback import Edit, Kept, Label, Signal, Verdict
     from .opinions import Headline, Opinion, Symbol, SymbolOpinion
     from .places import Places
     from .rankings import ListRequest, RankedList
     from .replies import Message, SuggestedReplies, Turn
     from .retry import Retry
+    from .rewrites import Rewrite, Rewritten
     from .status import ModelStatus, ServiceHealth
+    from .streams import Piece
     from .texts import Prediction
 
 _MODULES = {  # loaded when they are asked for: Triton's processes read a module of these and need no client
     "AsyncClient": "aio",
     "Client": "client",
+    "Edit": "feedback",
     "Headline": "opinions",
     "Kept": "feedback",
     "Label": "feedback",
@@ -44,10 +47,13 @@ _MODULES = {  # loaded when they are asked for: Triton's processes read a module
     "Message": "replies",
     "ModelStatus": "status",
     "Opinion": "opinions",
+    "Piece": "streams",
     "Places": "places",
     "Prediction": "texts",
     "RankedList": "rankings",
     "Retry": "retry",
+    "Rewrite": "rewrites",
+    "Rewritten": "rewrites",
     "ServiceHealth": "status",
     "Signal": "feedback",
     "SuggestedReplies": "replies",
@@ -62,6 +68,7 @@ __all__ = [
     "BadInput",
     "Client",
     "ClientError",
+    "Edit",
     "Headline",
     "Kept",
     "Label",
@@ -72,11 +79,14 @@ __all__ = [
     "NotFound",
     "Opinion",
     "Overloaded",
+    "Piece",
     "Places",
     "Prediction",
     "RankedList",
     "Refused",
     "Retry",
+    "Rewrite",
+    "Rewritten",
     "RowsRefused",
     "ServiceHealth",
     "Signal",

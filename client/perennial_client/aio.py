@@ -1,22 +1,25 @@
 """The client for asyncio: the same methods, awaited."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 from .control import Request, answer_of, control_errors
 from .errors import ClientError
-from .feedback import Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
+from .feedback import Edit, Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
 from .inference import Call, grpc_outputs, inference_errors, outputs_of
 from .opinions import Headline, Opinion
 from .places import Places
-from .questions import Questions, headline_of, message_of
+from .questions import Questions, headline_of, message_of, rewrite_of
 from .rankings import ListRequest, RankedList
 from .replies import Message, SuggestedReplies
 from .retry import Attempts
+from .rewrites import Rewrite, Rewritten
 from .status import ModelStatus, ServiceHealth, health_request, status_request
+from .streams import Piece, stream_rewrite_async
 from .texts import Prediction
 from .trace import trace_headers
 
@@ -100,6 +103,37 @@ class AsyncClient:
         asked = [message_of(each) for each in messages]
         return await self._answers(self._questions.replies(asked, keys, further=further))
 
+    async def rewrite(self, reply: str | Rewrite, *, key: str | None = None, further: bool = False) -> Rewritten:
+        """An approved reply in a tone, greeting somebody; `further` asks for what was written, let through or not."""
+        return (await self.rewrite_many([reply], keys=None if key is None else [key], further=further))[0]
+
+    async def rewrite_many(
+        self, replies: Sequence[str | Rewrite], *, keys: Sequence[str] | None = None, further: bool = False
+    ) -> list[Rewritten]:
+        """Approved replies told in their manners, in order."""
+        asked = [rewrite_of(each) for each in replies]
+        return await self._answers(self._questions.rewrites(asked, keys, further=further))
+
+    async def stream_rewrite(
+        self, reply: str | Rewrite, *, key: str | None = None
+    ) -> AsyncGenerator[Piece | Rewritten, None]:
+        """Pieces of a rewrite as they are written, and last the answer, which alone counts.
+
+        It is tried again where no piece has come yet. Whoever stops reading closes it (`contextlib.aclosing`), and the
+        server stops writing.
+        """
+        attempts, coming = self.places.attempts(), None
+        while coming is None:
+            begun = self._stream(rewrite_of(reply), key, attempts.left_s())
+            try:
+                first, coming = await anext(begun), begun
+            except ClientError as error:
+                await asyncio.sleep(attempts.pause_after(error))
+        async with aclosing(coming):
+            yield first
+            async for each in coming:
+                yield each
+
     async def opinion(self, headline: str | Headline, *, further: bool = False) -> Opinion:
         """What a headline says; `further` asks for symbols, scores and `known` too."""
         return (await self.opinion_many([headline], further=further))[0]
@@ -123,6 +157,10 @@ class AsyncClient:
         """Tell what became of suggested replies."""
         return await self._kept(verdicts)
 
+    async def edits(self, edits: Sequence[Edit]) -> Kept:
+        """Give texts that were sent in place of approved replies, for rewrites to come nearer to them."""
+        return await self._kept(edits)
+
     async def status(self) -> ModelStatus:
         """How the model is."""
         return await self._asked(status_request(self.model))
@@ -130,6 +168,10 @@ class AsyncClient:
     async def health(self) -> ServiceHealth:
         """How the service is."""
         return await self._asked(health_request())
+
+    def _stream(self, asked: Rewrite, key: str | None, left_s: float) -> AsyncGenerator[Piece | Rewritten, None]:
+        options = self.places.grpc_options()
+        return stream_rewrite_async(options.pop("url"), self.model, asked, key=key, timeout_s=left_s, **options)
 
     async def _answers(self, calls: Sequence[Call[T]]) -> list[T]:
         attempts = self.places.attempts()

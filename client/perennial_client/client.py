@@ -1,22 +1,25 @@
 """The plain client: each call waits for its answer."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 from .control import Request, answer_of, control_errors
 from .errors import ClientError
-from .feedback import Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
+from .feedback import Edit, Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
 from .inference import Call, grpc_outputs, inference_errors, outputs_of
 from .opinions import Headline, Opinion
 from .places import Places
-from .questions import Questions, headline_of, message_of
+from .questions import Questions, headline_of, message_of, rewrite_of
 from .rankings import ListRequest, RankedList
 from .replies import Message, SuggestedReplies
 from .retry import Attempts
+from .rewrites import Rewrite, Rewritten
 from .status import ModelStatus, ServiceHealth, health_request, status_request
+from .streams import Piece, stream_rewrite
 from .texts import Prediction
 from .trace import trace_headers
 from .waiting import within
@@ -97,6 +100,31 @@ class Client:
         """The replies for messages, in order."""
         return self._answers(self._questions.replies([message_of(each) for each in messages], keys, further=further))
 
+    def rewrite(self, reply: str | Rewrite, *, key: str | None = None, further: bool = False) -> Rewritten:
+        """An approved reply in a tone, greeting somebody; `further` asks for what was written, let through or not."""
+        return self.rewrite_many([reply], keys=None if key is None else [key], further=further)[0]
+
+    def rewrite_many(
+        self, replies: Sequence[str | Rewrite], *, keys: Sequence[str] | None = None, further: bool = False
+    ) -> list[Rewritten]:
+        """Approved replies told in their manners, in order."""
+        return self._answers(self._questions.rewrites([rewrite_of(each) for each in replies], keys, further=further))
+
+    def stream_rewrite(
+        self, reply: str | Rewrite, *, key: str | None = None
+    ) -> Generator[Piece | Rewritten, None, None]:
+        """Pieces of a rewrite as they are written, and last the answer, which alone counts.
+
+        It is tried again where no piece has come yet. Whoever stops reading closes it, and the server stops writing.
+        """
+        attempts, options = self.places.attempts(), self.places.grpc_options()
+        url = options.pop("url")
+        ask = partial(stream_rewrite, url, self.model, rewrite_of(reply), key=key, **options)
+        coming, first = _tried(attempts, lambda left_s: _begun(ask(timeout_s=left_s)))
+        with closing(coming):
+            yield first
+            yield from coming
+
     def opinion(self, headline: str | Headline, *, further: bool = False) -> Opinion:
         """What a headline says; `further` asks for symbols, scores and `known` too."""
         return self.opinion_many([headline], further=further)[0]
@@ -118,6 +146,10 @@ class Client:
     def verdicts(self, verdicts: Sequence[Verdict]) -> Kept:
         """Tell what became of suggested replies."""
         return self._kept(verdicts)
+
+    def edits(self, edits: Sequence[Edit]) -> Kept:
+        """Give texts that were sent in place of approved replies, for rewrites to come nearer to them."""
+        return self._kept(edits)
 
     def status(self) -> ModelStatus:
         """How the model is."""
@@ -177,3 +209,10 @@ def _tried(attempts: Attempts, once: Callable[[float], T]) -> T:
         else:
             attempts.succeeded()
             return made
+
+
+def _begun(
+    coming: Generator[Piece | Rewritten, None, None],
+) -> tuple[Generator[Piece | Rewritten, None, None], Piece | Rewritten]:
+    first = next(coming)
+    return coming, first

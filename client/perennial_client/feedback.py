@@ -1,4 +1,4 @@
-"""What became of answers: labels, signals and verdicts as they are given, and what the control API made of them."""
+"""What became of answers: labels, signals, verdicts and edits as given, and what the control API made of them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from typing import Any
 from .control import Request, parts_of, row_of
 from .errors import BadInput, RowsRefused
 
-__all__ = ["Kept", "Label", "Rows", "Signal", "Tally", "Verdict", "feedback_requests"]
+__all__ = ["Edit", "Kept", "Label", "Rows", "Signal", "Tally", "Verdict", "feedback_requests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,23 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What was sent in place of an approved reply: of an answered request, or with the reply itself.
+
+    `name` is whom it greets; the server keeps a variable in its place. Tone and language go with `approved` alone.
+    """
+
+    accepted: str
+    prediction_id: str | None = None
+    approved: str | None = None
+    tone: str | None = None
+    language: str | None = None
+    name: str | None = None
+    key: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """What became of the rows; each is counted once."""
 
@@ -65,8 +82,13 @@ class Kept:
         return Kept(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
 
-Rows = Sequence[Label | Signal | Verdict]
-_PLACES = {Label: ("/v1/feedback", "labels"), Signal: ("/v1/signals", "signals"), Verdict: ("/v1/verdicts", "verdicts")}
+Rows = Sequence[Label | Signal | Verdict | Edit]
+_PLACES = {
+    Label: ("/v1/feedback", "labels"),
+    Signal: ("/v1/signals", "signals"),
+    Verdict: ("/v1/verdicts", "verdicts"),
+    Edit: ("/v1/edits", "edits"),
+}
 
 
 def feedback_requests(model: str, rows: Rows) -> list[Request[Kept]]:
@@ -79,7 +101,7 @@ def feedback_requests(model: str, rows: Rows) -> list[Request[Kept]]:
     if not rows:
         return []
     if len(kinds) > 1 or not kinds <= _PLACES.keys():
-        raise BadInput(f"rows are {sorted(kind.__name__ for kind in kinds)}; give Labels, Signals or Verdicts")
+        raise BadInput(f"rows are {sorted(kind.__name__ for kind in kinds)}; give Labels, Signals, Verdicts or Edits")
     path, name = _PLACES[kinds.pop()]
     return [
         Request(

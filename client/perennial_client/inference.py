@@ -11,11 +11,21 @@ import numpy as np
 from .errors import BadInput, ClientError, NotFound, Overloaded, Refused, TooLate, Unreachable
 from .tensors import KEY, Array, strings
 
-__all__ = ["CHANNEL_OPTIONS", "Call", "calls_of", "grpc_input", "grpc_outputs", "inference_errors", "outputs_of"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "Call",
+    "calls_of",
+    "grpc_input",
+    "grpc_outputs",
+    "inference_errors",
+    "meaning_of",
+    "outputs_of",
+]
 
 T = TypeVar("T")
 _HINT = re.compile(r"retry after (\d+(?:\.\d+)?) s")
 _NOT_READY = re.compile("is not ready|available versions")
+_WITHIN_A_STREAM = "None"  # an error there has a message alone
 CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     # no global pool of connections: a restarted server must not be met with an old channel's back-off
     ("grpc.use_local_subchannel_pool", 1),
@@ -98,19 +108,20 @@ def inference_errors(url: str, model: str) -> Iterator[None]:
     try:
         yield
     except InferenceServerException as exc:
-        raise _meaning(str(exc.status()), str(exc.message()), f"asking {model} at {url}") from exc
+        raise meaning_of(str(exc.status()), str(exc.message()), f"asking {model} at {url}") from exc
     except OSError as exc:
         raise Unreachable(f"asking {model} at {url}: it cannot be reached: {exc}") from exc
 
 
-def _meaning(status: str, message: str, what: str) -> ClientError:
+def meaning_of(status: str, message: str, what: str) -> ClientError:
+    """The error that a status of gRPC and its message stand for."""
     if status == "StatusCode.NOT_FOUND" or "unknown model" in message:
         return NotFound(f"{what}: there is no such model ({message}); `perennial model list` names those there are")
     if status == "StatusCode.DEADLINE_EXCEEDED":
         return TooLate(f"{what}: no answer came in time ({message}); give the call a longer timeout_s")
+    if status in {"StatusCode.UNAVAILABLE", _WITHIN_A_STREAM} and (found := _HINT.search(message)):
+        return Overloaded(f"{what}: it cannot answer now: {message}", float(found[1]))
     if status == "StatusCode.UNAVAILABLE":
-        if found := _HINT.search(message):
-            return Overloaded(f"{what}: it cannot answer now: {message}", float(found[1]))
         if _NOT_READY.search(message):
             return Unreachable(f"{what}: no version of it is ready ({message}); `perennial status` tells why")
         return Unreachable(f"{what}: nobody answers ({message}); is `perennial serve` running there?")

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import opinions, rankings, replies, texts
+from . import opinions, rankings, replies, rewrites, texts
 from .images import image_tensors
 from .inference import Call, calls_of
 from .opinions import Headline, Opinion, headline_tensors, opinions_in
 from .rankings import ListRequest, RankedList, lists_in, ranking_tensors
 from .replies import Message, SuggestedReplies, message_tensors, replies_in
+from .rewrites import Rewrite, Rewritten, rewrite_tensors, rewrites_in
 from .texts import KNOWN, Prediction, predictions_in, text_tensors
 
-__all__ = ["Questions", "headline_of", "message_of"]
+__all__ = ["Questions", "headline_of", "message_of", "rewrite_of"]
 
 Keys = Sequence[str] | None
 
@@ -50,6 +51,13 @@ class Questions:
             asked, keys, write=message_tensors, read=replies_in, outputs=outputs, rows_at_once=self.rows_at_once
         )
 
+    def rewrites(self, asked: Sequence[Rewrite], keys: Keys, *, further: bool) -> list[Call[Rewritten]]:
+        """About approved replies."""
+        outputs = (*rewrites.USUAL, *(rewrites.FURTHER if further else ()))
+        return calls_of(
+            asked, keys, write=rewrite_tensors, read=rewrites_in, outputs=outputs, rows_at_once=self.rows_at_once
+        )
+
     def opinions(self, asked: Sequence[Headline], keys: Keys, *, further: bool) -> list[Call[Opinion]]:
         """About headlines."""
         outputs = (*opinions.USUAL, *((*opinions.FURTHER, KNOWN) if further else ()))
@@ -61,6 +69,11 @@ class Questions:
 def message_of(asked: str | Message) -> Message:
     """A message; a bare text is nobody's, and the first of its conversation."""
     return asked if isinstance(asked, Message) else Message(text=asked)
+
+
+def rewrite_of(asked: str | Rewrite) -> Rewrite:
+    """A rewrite; a bare text is a reply that is told in no certain tone, and greets nobody."""
+    return asked if isinstance(asked, Rewrite) else Rewrite(approved=asked)
 
 
 def headline_of(asked: str | Headline) -> Headline:

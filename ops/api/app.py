@@ -18,6 +18,7 @@ from perennial.ops.api.routes.alerts import AlertDesk, add_alerts
 from perennial.ops.api.routes.bulk import add_bulk
 from perennial.ops.api.routes.commands import CommandControl, add_commands
 from perennial.ops.api.routes.descriptions import add_descriptions
+from perennial.ops.api.routes.edits import add_edits_route
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
@@ -87,6 +88,7 @@ def create_api(
     add_signals_route(api, ledger, control)
     add_users(api, ledger, control)
     add_verdicts_route(api, ledger, control)
+    add_edits_route(api, ledger)
     add_replies(api, control)
     add_rewrites(api, control)
     _add_label_queue(api, ledger, control)

@@ -1,7 +1,7 @@
 """What the control API, and whoever else asks, may have of a running service."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -102,9 +102,9 @@ class ServiceControl:
         parts.workspace.model(model)
         return ReplyLibrary(parts.ledger, parts.workspace, model)
 
-    def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> Iterator[Piece | Rewritten]:
+    async def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> AsyncGenerator[Piece | Rewritten, None]:
         """See `Teller`."""
-        return rewrite_stream(self._roster.parts, model, asked, key=key)
+        return await rewrite_stream(self._roster.parts, model, asked, key=key)
 
     def alerts(self, model: str, *, state: AlertState | None, last: int, before: int = LAST_NUMBER) -> list[AlertView]:
         """See `AlertDesk`."""

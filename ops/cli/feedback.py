@@ -178,17 +178,17 @@ def _verdicts(parts: "Parts", model: str, file: Path, skip_refused: bool, readin
 
 
 def _edits(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
-    from perennial.ops.commands.edit_file import add_edits, read_edit_file
+    from perennial.ops.commands.edit_file import read_edit_file
+    from perennial.ops.store.feedback import add_edits
 
     read = read_edit_file(file, skip_refused=skip_refused, reading=reading)
-    share = parts.workspace.model(model).learning.holdout_share
     return _Read(
         rows=len(read.edits),
         ids=[],
         kind="accepted edits",
         refused=read.refused,
         unit=read.unit,
-        store=lambda: add_edits(parts.ledger, model, read.edits, holdout_share=share),
+        store=lambda: add_edits(parts.ledger, model, read.edits),
     )
 
 

@@ -1,18 +1,15 @@
 """A file of approved replies and, where they were told otherwise, the accepted rewrites."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perennial.continual.identity import split_by
 from perennial.continual.preparation import FileReading, Role, read_table, refuse_rows
 from perennial.continual.preparation.tables import TableRow
 from perennial.continual.records import Origin
 from perennial.continual.tasks.generation import AcceptedEdit, Generation
-from perennial.ops.ledger.ports import ExampleSink
-from perennial.ops.store.feedback.labels import as_feedback
 
-__all__ = ["EditFile", "add_edits", "read_edit_file"]
+__all__ = ["EditFile", "read_edit_file"]
 
 _ROLES = (
     Role("approved", ("reply", "text")),
@@ -62,16 +59,3 @@ def read_edit_file(
     if not skip_refused:
         refuse_rows(table, bad)
     return EditFile(edits=tuple(edits), refused=tuple(bad), unit=table.unit)
-
-
-def add_edits(
-    ledger: ExampleSink, model: str, edits: tuple[AcceptedEdit, ...], *, holdout_share: float
-) -> dict[str, int]:
-    """Store accepted edits, and count what became of them by the names that feedback has.
-
-    Raises:
-        NotFound: the ledger does not know the model.
-    """
-    task = Generation()
-    kept = ledger.add_examples(model, edits, lambda asked: split_by(task.identity(asked), holdout_share=holdout_share))
-    return as_feedback(asdict(kept))

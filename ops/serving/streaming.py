@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import numpy as np
 from perennial.continual.errors import DependencyUnreachable, Refused
 from perennial.continual.tasks.generation import Rewrite
 from perennial.exporters.engine import Inputs, Outputs
-from perennial.exporters.generation.codec import Codec, numbers
-from perennial.exporters.generation.signature import LOGITS, STEPS, TOKENS, WRITTEN
+from perennial.exporters.generation.codec import Codec
 from perennial.exporters.signature import Array
 from perennial.ops.serving.tasks.generation import GenerationSide, GenerationVersion, Told
+from perennial.ops.serving.writing import write
 
 __all__ = ["Stream", "StreamFigures", "StreamedRewrite", "Streams", "streamed"]
 
@@ -61,8 +62,8 @@ class Stream:
         self.began, self.first_at, self.tokens = time.monotonic(), 0.0, 0
         self.codec: Codec | None = None
 
-    def go_on(self) -> None:
-        """Return where it is worth going on.
+    def goes_on(self) -> bool:
+        """True where it is worth going on.
 
         Raises:
             Refused: the caller went away; DependencyUnreachable: its time is over.
@@ -71,6 +72,7 @@ class Stream:
             raise Refused("the caller went away")
         if time.monotonic() >= self.deadline:
             raise DependencyUnreachable("the rewrite took longer than its deadline; give it more time, or ask again")
+        return True
 
 
 class Streams:
@@ -125,30 +127,20 @@ class Streams:
         rows = {name: array for name, array in inputs.items() if name != _STREAM}
         if stream is None or stream.codec is None:
             raise Refused("the caller went away")
-        return self._write(stream, stream.codec, version, rows)
+        codec, sent = stream.codec, ""
 
-    def _write(self, stream: Stream, codec: Codec, version: int, rows: dict[str, Array]) -> Outputs:
-        left, written, sent = int(rows[STEPS][0, 0]), list[int](), ""
-        first: Array | None = None
-        while left > 0 or first is None:
-            stream.go_on()
-            steps = min(left, _NEXT if written else _FIRST)
-            asked = {**rows, WRITTEN: numbers([written]), STEPS: np.array([[steps]], dtype=np.int64)}
-            outputs = self._ask_engine(version, asked)
-            first = outputs[LOGITS] if first is None else first
-            new = [int(token) - 1 for token in outputs[TOKENS][0] if token > 0]
-            written += new
-            stream.tokens += len(new)
-            left -= max(len(new), 1)
-            text = codec.text(np.array(written, dtype=np.int64)).rstrip("\ufffd")
+        def wrote(tokens: list[int], new: int) -> None:
+            nonlocal sent
+            stream.tokens += new
             if new and not stream.first_at:
                 stream.first_at = time.monotonic()
+            text = codec.text(np.array(tokens, dtype=np.int64)).rstrip("\ufffd")
             if len(text) > len(sent) and text.startswith(sent):
                 stream.send(text[len(sent) :], len(sent))
                 sent = text
-            if len(new) < steps:
-                break
-        return {TOKENS: numbers([written]), LOGITS: first}
+
+        ask = partial(self._ask_engine, version)
+        return write(ask, rows, first=_FIRST, most=_NEXT, goes_on=stream.goes_on, wrote=wrote)
 
 
 class _StreamedVersion(GenerationVersion):

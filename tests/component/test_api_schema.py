@@ -84,6 +84,7 @@ _NEEDED = {
     "post /v1/models/{model}/feedback": "labeller",
     "post /v1/signals": "labeller",
     "post /v1/verdicts": "labeller",
+    "post /v1/edits": "labeller",
     "post /v1/models/{model}/alerts/{number}": "labeller",
     "get /v1/models/{model}/users/{user}": "labeller",
     "post /v1/models/{model}/users/{user}/wishes": "labeller",

@@ -1,17 +1,21 @@
 """Rewrites on the real Triton: whole and piece by piece, refused and let through, and a swap while they are written."""
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from perennial.client import AsyncClient, Client, Places
 from perennial.client.errors import ClientError
-from perennial.client.rewrites import Rewrite, Rewritten
+from perennial.client.inference import grpc_input
+from perennial.client.rewrites import Rewrite, Rewritten, rewrite_tensors
 from perennial.client.streams import Piece, stream_rewrite
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.records import Route
@@ -92,6 +96,19 @@ class Desk:
         lines = (line for line in exposition.splitlines() if line.startswith(f"perennial_stream_{name}{{"))
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
+    def logged(self, prediction_id: str) -> dict[str, Any]:
+        """The row of an answer, which a slow disk may write a moment later."""
+        end = time.monotonic() + _PATIENCE_S
+        while not (rows := TrafficLog(self.traffic).lookup([prediction_id], None).to_pylist()):
+            assert time.monotonic() < end, f"{prediction_id} is not in the log"
+            time.sleep(0.05)
+        return dict(rows[0])
+
+    def asked_of_engines(self) -> float:
+        exposition = httpx.get(f"http://127.0.0.1:{self.server.spec.metrics_port}/metrics", timeout=10).text
+        mine = (line for line in exposition.splitlines() if line.startswith("nv_inference_request_success{"))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in mine if f'model="{ENGINE}"' in line)
+
     def waits_for(self, name: str, value: float) -> None:
         end = time.monotonic() + _PATIENCE_S
         while self.figure(name) < value:
@@ -137,7 +154,7 @@ def test_pieces_come_one_by_one_and_are_what_is_answered(desk: Desk) -> None:
     assert [piece.index for piece in pieces][:1] == [0]
     assert len(pieces) > 5
     assert told.let_through
-    (row,) = TrafficLog(desk.traffic).lookup([told.prediction_id], None).to_pylist()
+    row = desk.logged(told.prediction_id)
     assert row["approved"] == LONG
     assert "Jo" not in row["prediction"]
     assert "{name}" in row["prediction"]
@@ -159,6 +176,59 @@ def test_who_goes_away_is_written_for_no_longer(desk: Desk) -> None:
     reading.close()
     desk.waits_for("cancelled_total", before + 1)
     assert desk.figure("under_way") == 0
+
+
+def test_a_whole_answer_that_nobody_waits_for_any_more_is_written_no_further(desk: Desk) -> None:
+    from tritonclient.grpc import InferenceServerClient
+
+    desk.route(champion=2)
+    asked = [Rewrite(approved=f"{LONG} It costs ${number}.") for number in range(50)]
+    inputs = [grpc_input(name, array) for name, array in rewrite_tensors(asked).items()]
+    before, end = desk.asked_of_engines(), time.monotonic() + _PATIENCE_S
+    with InferenceServerClient(desk.server.spec.url) as client:
+        call = client.async_infer(MODEL, inputs, callback=lambda result, error: None)
+        while desk.asked_of_engines() < before + 3:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        call.cancel()
+        seen, since = desk.asked_of_engines(), time.monotonic()
+        while time.monotonic() < since + 1.0:
+            assert time.monotonic() < end, f"{seen - before} calls of the engine, and still more"
+            if (now := desk.asked_of_engines()) != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.1)
+    assert seen - before < len(asked), "each row takes several calls"
+
+
+def test_the_clients_own_distribution_rewrites_whole_and_piece_by_piece(desk: Desk) -> None:
+    asked = Rewrite(approved=APPROVED[1], tone="formal", name="Jo")
+    places = Places(grpc=desk.server.spec.url, timeout_s=_PATIENCE_S)
+    with Client(MODEL, places) as client:
+        told = client.rewrite(asked, further=True)
+        assert told.let_through
+        assert told.rewritten == told.answer
+        assert "Jo" in told.answer
+        several = client.rewrite_many([APPROVED[0], asked], keys=["ann", "kim"])
+        assert (several[1].answer, several[1].rewritten) == (told.answer, None)
+        *pieces, last = client.stream_rewrite(asked, key="ann")
+    assert isinstance(last, Rewritten)
+    assert last.answer == told.answer == "".join(piece.text for piece in pieces if isinstance(piece, Piece)).strip()
+
+    async def ask() -> tuple[Rewritten, list[Piece | Rewritten], float]:
+        async with AsyncClient(MODEL, places) as client:
+            whole = await client.rewrite(asked)
+            parts = [part async for part in client.stream_rewrite(asked)]
+            desk.route(champion=2)
+            before, reading = desk.figure("cancelled_total"), client.stream_rewrite(LONG)
+            await anext(reading)
+            await reading.aclose()
+        return whole, parts, before
+
+    whole, parts, before = asyncio.run(ask())
+    assert whole.answer == told.answer
+    assert [type(part) for part in parts[-2:]] == [Piece, Rewritten]
+    assert getattr(parts[-1], "answer", "") == told.answer
+    desk.waits_for("cancelled_total", before + 1)
 
 
 @pytest.mark.parametrize("asked", [Rewrite(approved=" "), Rewrite(approved="x", tone="n" * 81)])

@@ -40,6 +40,7 @@ _BODIES: dict[str, dict[str, Any]] = {  # of operations that learn from their bo
     "/v1/feedback": {"labels": [{"label": "card", "text": "a text"}]},
     "/v1/signals": {"signals": [{"user": "u", "item": "i", "signal": "view"}]},
     "/v1/verdicts": {"verdicts": [{"prediction_id": "01" * 16, "verdict": "accepted"}]},
+    "/v1/edits": {"edits": [{"accepted": "Hi! It is free.", "approved": "It is free."}]},
     "/v1/erasures": {"key": "nobody", "dry_run": True},
 }
 _OF_ALL = {"*": ("viewer", "labeller", "operator", "admin")}

@@ -1,7 +1,8 @@
 """Rewrites over HTTP, sent while they are written, as server-sent events."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Protocol
 
@@ -23,8 +24,8 @@ _Manner = Annotated[str, Field(max_length=80)]
 class Teller(Protocol):
     """What the route needs of the running service."""
 
-    def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> Iterator[Piece | Rewritten]:
-        """Pieces of a rewrite, and last the answer."""
+    async def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> AsyncGenerator[Piece | Rewritten, None]:
+        """Pieces of a rewrite, and last the answer; the first of them is there when this returns."""
         ...
 
 
@@ -49,18 +50,19 @@ def add_rewrites(api: FastAPI, teller: Teller) -> None:
         response_class=StreamingResponse,
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
-    def rewrites(model: str, asked: AskedRewrite) -> StreamingResponse:
+    async def rewrites(model: str, asked: AskedRewrite) -> StreamingResponse:
         rewrite = Rewrite(approved=asked.approved, tone=asked.tone, language=asked.language, name=asked.name)
-        coming = teller.rewrite(model, rewrite, key=asked.key)
+        coming = await teller.rewrite(model, rewrite, key=asked.key)
         return StreamingResponse(_events(coming), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-def _events(coming: Iterator[Piece | Rewritten]) -> Iterator[str]:
+async def _events(coming: AsyncGenerator[Piece | Rewritten, None]) -> AsyncIterator[str]:
     """`piece` while it is written, then `answer`, which alone counts; `error` where it breaks off."""
     try:
-        for each in coming:
-            name = "piece" if isinstance(each, Piece) else "answer"
-            yield _event(name, {k: v for k, v in asdict(each).items() if v is not None})
+        async with aclosing(coming):  # a caller who leaves ends it here
+            async for each in coming:
+                name = "piece" if isinstance(each, Piece) else "answer"
+                yield _event(name, {k: v for k, v in asdict(each).items() if v is not None})
     except PerennialError as exc:
         yield _event("error", {"message": str(exc)})
 

@@ -1,7 +1,7 @@
 """What clients send, read and checked."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from perennial.continual.errors import DataError
@@ -17,13 +17,14 @@ __all__ = ["Question", "prediction_id", "read_questions"]
 class Question(NamedTuple):
     """One input to be answered; an empty key is none. What is not `logged` is a probe.
 
-    An answer after the `deadline`, on the monotonic clock, is worth nothing.
+    An answer after the `deadline`, on the monotonic clock, is worth nothing, and so is one whose caller is `gone`.
     """
 
     input: Any
     key: str = ""
     logged: bool = True
     deadline: float | None = None
+    gone: Callable[[], bool] | None = None
 
 
 def prediction_id(now_us: int) -> str:
@@ -39,6 +40,7 @@ def read_questions(
     logged: bool = True,
     max_characters: int = 20_000,
     deadline: float | None = None,
+    gone: Callable[[], bool] | None = None,
 ) -> list[Question]:
     """The questions of one request, out of its tensors; a key is kept by the rule of the entrance.
 
@@ -49,12 +51,14 @@ def read_questions(
     """
     inputs = side.questions(tensors, max_characters=max_characters)
     if KEY not in tensors:
-        return [Question(task_input, side.caller(task_input), logged, deadline) for task_input in inputs]
+        return [Question(task_input, side.caller(task_input), logged, deadline, gone) for task_input in inputs]
     keys = tensors[KEY].reshape(-1)
     if len(keys) != len(inputs):
         raise DataError(f"the input {KEY} has {len(keys)} rows of {len(inputs)}; send one key a row, or none")
     return [
-        Question(task_input, (logged and side.caller(task_input)) or _key(row, raw, max_key_bytes), logged, deadline)
+        Question(
+            task_input, (logged and side.caller(task_input)) or _key(row, raw, max_key_bytes), logged, deadline, gone
+        )
         for row, (task_input, raw) in enumerate(zip(inputs, keys, strict=True))
     ]
 

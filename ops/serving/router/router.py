@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,12 +21,14 @@ from perennial.ops.serving.router.questions import Question, prediction_id
 from perennial.ops.serving.router.route import RouteFile, pick_arm
 from perennial.ops.serving.router.version_guard import VersionGuard
 from perennial.ops.serving.router.versions import VersionSides
+from perennial.ops.serving.writing import write
 from perennial.ops.traffic import LostRowsCount
 
 __all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
 logger = logging.getLogger(__name__)
 CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
+_TOKENS = 16  # of an answer that is written, in one call of an engine
 _PART_CELLS = 16_384  # of an input in one call of an engine, padding included
 _CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a question must not lose the requests of the next seconds
 
@@ -125,6 +128,12 @@ class Placed(NamedTuple):
     arm: Arm
     logged: bool
     deadline: float | None = None
+    gone: Callable[[], bool] | None = None
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether somebody still waits; once nobody does, nobody ever will."""
+        in_time = self.deadline is None or now < self.deadline
+        return in_time and not (self.gone is not None and self.gone())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +157,7 @@ class Answered(NamedTuple):
     arm: Arm  # who answered: `fallback` is another version in place of the one that should have and did not
     version: int
     took_ms: float  # the version's own time, without what another version took first
-    late: bool = False  # it came after its deadline: it is not logged and not to be sent
+    late: bool = False  # it came after its deadline, or its caller went away: it is not logged and not to be sent
 
     @property
     def prediction_id(self) -> str:
@@ -159,7 +168,8 @@ class Answered(NamedTuple):
 class Router:
     """Answers batches of questions by the route. `ask_engine(version, inputs)` gives an engine's outputs or raises.
 
-    `answer` may be called from several threads at once.
+    `answer` may be called from several threads at once. An answer that is written is asked for a few tokens at a time,
+    until nobody waits for it any more; with `in_pieces`, `ask_engine` sees to that itself.
     """
 
     def __init__(
@@ -170,10 +180,10 @@ class Router:
         ask_engine: AskEngine,
         *,
         count: LostRowsCount | None = None,
+        in_pieces: bool = False,
     ) -> None:
         self._settings, self._side, self._ask = settings, side, ask_engine
-        # a row that is written takes as long as a batch that is read: a supervisor must see that something comes out
-        self._most_rows = 1 if settings.task in STREAMED else settings.max_batch_size
+        self._writes = settings.task in STREAMED and not in_pieces
         self._log = AnswerLog(log, count=count, long=side.input_columns)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
@@ -241,6 +251,7 @@ class Router:
                     arm=pick_arm(route, question.key or number),
                     logged=question.logged,
                     deadline=question.deadline,
+                    gone=question.gone,
                 )
             )
         return Batch(route=route, at_us=at_us, rows=tuple(rows))
@@ -357,7 +368,11 @@ class Router:
         side = self._versions.get(version)
         task_inputs = [batch.rows[index].input for index in rows]
         inputs = side.encode(task_inputs)
-        outputs = _in_parts(ask, version, inputs, self._most_rows)
+        if self._writes:
+            placed = [batch.rows[index] for index in rows]
+            outputs = _written(ask, version, inputs, placed, limit_s=self._settings.champion_limit_s)
+        else:
+            outputs = _in_parts(ask, version, inputs, self._settings.max_batch_size)
         if misfit := side.signature.misfit(outputs, row_count(inputs)):
             raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
@@ -365,8 +380,10 @@ class Router:
         answers = dict(zip(rows, side.answers(task_inputs, inputs, outputs), strict=True))
         if version == batch.route.champion:  # itself: what is kept of it proves nothing of its engine
             self._substituted = False
+        now = time.monotonic()
         for index, answer in answers.items():
-            self._cache.keep(version, batch.rows[index].input, answer)
+            if not self._writes or batch.rows[index].is_wanted(now):  # else it may lack its end
+                self._cache.keep(version, batch.rows[index].input, answer)
         return answers
 
 
@@ -380,12 +397,32 @@ def _in_parts(ask: AskEngine, version: int, inputs: Inputs, most_rows: int) -> O
         ask(version, {name: array[start : start + rows] for name, array in inputs.items()})
         for start in range(0, count, rows)
     ]
-    return joined(parts)  # of texts that were written each part is as wide as its longest
+    return joined(parts)
+
+
+def _written(ask: AskEngine, version: int, inputs: Inputs, placed: Sequence[Placed], *, limit_s: float) -> Outputs:
+    """Row by row, each no longer than somebody waits for it.
+
+    Raises:
+        DependencyUnreachable: a row takes longer than `limit_s`.
+    """
+    parts = []
+    for place, row in enumerate(placed):
+        end = time.monotonic() + limit_s
+
+        def goes_on(row: Placed = row, end: float = end) -> bool:
+            now = time.monotonic()
+            if now >= end:
+                raise DependencyUnreachable(f"version {version} did not write an answer within {limit_s:g} s")
+            return row.is_wanted(now)
+
+        one = {name: array[place : place + 1] for name, array in inputs.items()}
+        parts.append(write(partial(ask, version), one, first=_TOKENS, most=_TOKENS, goes_on=goes_on))
+    return joined(parts)  # each part is as wide as its own text
 
 
 def _in_time(answer: Answered, now: float) -> Answered:
-    deadline = answer.placed.deadline
-    return answer if deadline is None or now < deadline else answer._replace(late=True)
+    return answer if answer.placed.is_wanted(now) else answer._replace(late=True)
 
 
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:

@@ -1,5 +1,6 @@
 """What people say of answers: brought under the rule of the entrance, kept, and joined to what had been asked."""
 
+from perennial.ops.store.feedback.edits import GivenEdit, add_edits, admit_edit
 from perennial.ops.store.feedback.joining import Joiner, LabelJoiner, joiner_of
 from perennial.ops.store.feedback.labels import (
     GivenLabel,
@@ -16,15 +17,18 @@ from perennial.ops.store.feedback.ways import check_takes
 __all__ = [
     "AdmittedSignal",
     "AdmittedVerdict",
+    "GivenEdit",
     "GivenLabel",
     "GivenSignal",
     "GivenVerdict",
     "Joiner",
     "LabelJoiner",
+    "add_edits",
     "add_labelled",
     "add_labels",
     "add_signals",
     "add_verdicts",
+    "admit_edit",
     "admit_given",
     "admit_signal",
     "admit_verdict",

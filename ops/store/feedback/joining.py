@@ -13,6 +13,7 @@ from perennial.continual.records import Example
 from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import task_named
 from perennial.continual.tasks.generation import AcceptedEdit, Generation, Rewrite
+from perennial.continual.tasks.generation.task import SOMEBODY
 from perennial.continual.tasks.ranking import Impression, Query, Ranking
 from perennial.ops.ledger import PendingFeedback
 from perennial.ops.ledger.ports import ErasedRows, Vocabulary
@@ -144,9 +145,12 @@ class _EditJoiner:
     columns: Sequence[str] = ("approved", "tone", "language", "key", "redacted")
 
     def row(self, pending: PendingFeedback, logged: Mapping[str, Any]) -> AcceptedEdit:
-        asked = Rewrite(approved=logged["approved"], tone=logged["tone"], language=logged["language"])
+        approved = logged["approved"]
+        greets = pending.label.count(SOMEBODY) > approved.count(SOMEBODY)
         return AcceptedEdit(
-            input=asked,
+            input=Rewrite(
+                approved=approved, tone=logged["tone"], language=logged["language"], name=SOMEBODY if greets else ""
+            ),
             target=pending.label,
             at=pending.at,
             origin=pending.origin,

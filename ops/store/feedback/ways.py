@@ -10,7 +10,7 @@ __all__ = ["check_takes"]
 
 _LABELS = "labels (POST /v1/feedback)"
 _WAYS: Mapping[str, str] = {
-    "generation": "accepted edits (perennial feedback import)",
+    "generation": "accepted edits (POST /v1/edits)",
     "image_classification": _LABELS,
     "opinion": _LABELS,
     "ranking": "signals (POST /v1/signals)",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from perennial.client import BadInput, Kept, Label, Signal, Verdict
+from perennial.client import BadInput, Edit, Kept, Label, Signal, Verdict
 from perennial.client.control import answer_of, row_of
 from perennial.client.errors import ClientError, NotAllowed, NotFound, Overloaded, Refused, RowsRefused
 from perennial.client.feedback import Rows, Tally, feedback_requests
@@ -26,6 +26,7 @@ def test_a_row_without_a_time_gets_one_and_keeps_only_what_is_said() -> None:
         ([Label(label="card", text="lost")], "/v1/feedback", "labels"),
         ([Signal(item="i1", user="u1")], "/v1/signals", "signals"),
         ([Verdict(prediction_id="1", verdict="solved")], "/v1/verdicts", "verdicts"),
+        ([Edit(accepted="Hi!", approved="It is free.")], "/v1/edits", "edits"),
     ],
 )
 def test_each_kind_of_row_has_its_place(rows: Rows, path: str, name: str) -> None:

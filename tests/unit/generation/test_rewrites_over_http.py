@@ -1,7 +1,7 @@
 """Rewrites over HTTP: events while they are written, and errors before and after the first of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -23,13 +23,13 @@ class Writer:
     def __init__(self, *parts: Piece | Rewritten | Exception) -> None:
         self.parts, self.asked = parts, list[tuple[str, Rewrite, str | None]]()
 
-    def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> Iterator[Piece | Rewritten]:
+    async def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> AsyncGenerator[Piece | Rewritten, None]:
         self.asked.append((model, asked, key))
         if isinstance(self.parts[0], Exception):
             raise self.parts[0]
         return self._all()
 
-    def _all(self) -> Iterator[Piece | Rewritten]:
+    async def _all(self) -> AsyncGenerator[Piece | Rewritten, None]:
         for part in self.parts:
             if isinstance(part, Exception):
                 raise part

@@ -24,6 +24,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
+from perennial.continual.tasks import STREAMED  # noqa: E402
 from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
 from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
 from perennial.ops.serving.door.together import CALLERS  # noqa: E402
@@ -85,6 +86,7 @@ class TritonPythonModel:
             rotate_s=self._settings.rotate_s,
         )
         self._side = serving_side(self._settings.task)
+        self._writes = self._settings.task in STREAMED  # an answer takes so long that callers leave meanwhile
         self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
         self._engine_outputs = list(self._side.engine.output_names)
         self._wanted = Wanted(self._side.signature)
@@ -181,6 +183,7 @@ class TritonPythonModel:
             logged=not probe,
             max_characters=self._settings.max_characters,
             deadline=deadline,
+            gone=request.is_cancelled if self._writes and not probe else None,
         )
         return QueuedRequest(
             item=_Item(request, questions, shared=_is_shared(request)),

@@ -17,6 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or a second thread spins a
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np  # noqa: E402
+import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
@@ -66,8 +67,9 @@ class TritonPythonModel:
             rotate_rows=self._settings.rotate_rows,
             rotate_s=self._settings.rotate_s,
         )
-        self._router = Router(self._settings, self._side, self._log, self._streams.ask)
+        self._router = Router(self._settings, self._side, self._log, self._streams.ask, in_pieces=True)
         self._router.warm()
+        pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
         self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
         self._usual = frozenset(usual_outputs(self._side.signature))
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="stream")

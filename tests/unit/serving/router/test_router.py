@@ -20,7 +20,16 @@ from perennial.exporters.text_classification.tokens import token_inputs
 from perennial.ops.serving.router.answers import Wanted, columns
 from perennial.ops.serving.router.questions import Question, prediction_id, read_questions
 from perennial.ops.serving.router.route import pick_arm
-from perennial.ops.serving.router.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
+from perennial.ops.serving.router.router import (
+    Answered,
+    Batch,
+    Placed,
+    Router,
+    RouterSettings,
+    _in_parts,
+    _in_time,
+    _written,
+)
 from perennial.ops.serving.tasks.text_classification import SIDE
 from tests.unit.serving.router.test_questions import request
 
@@ -399,12 +408,36 @@ def test_many_long_rows_are_asked_in_parts_and_come_back_in_order(place, monkeyp
     assert engines.calls == [(1, (3, 3)), (1, (3, 3)), (1, (1, 3))]
 
 
-def test_rows_that_are_written_are_asked_one_by_one(place):
-    sink, engines = _Sink(), _Engines()
-    router = Router(replace(_settings(place), task="generation"), SIDE, sink, engines)
-    answers = _answer(router, [Question("yes"), Question("no yes")])
-    assert [answer.answer.kept for answer in answers] == ["yes", "no"]
-    assert engines.calls == [(1, (1, 2)), (1, (1, 2))]
+def _to_be_written(*gone: Callable[[], bool] | None) -> list[Placed]:
+    usual = {"input": "", "key": "", "arm": Arm.CHAMPION, "logged": True}
+    return [Placed(**usual, prediction_id=prediction_id(5), gone=each) for each in gone]
+
+
+def test_rows_that_are_written_are_asked_one_by_one_some_tokens_at_a_time_until_who_waits_has_left():
+    calls, left = [], False
+
+    def ask(version, inputs):
+        nonlocal left
+        calls.append((version, int(inputs["approved"][0, 0])))
+        left = left or len(calls) == 4  # within the second row
+        steps = int(inputs["steps"][0, 0])
+        return {"tokens": np.full((1, steps), 9, dtype=np.int64), "logits": np.ones((1, 16), dtype=np.float32)}
+
+    inputs = {"approved": np.array([[1], [2], [3]]), "steps": np.array([[30], [64], [64]])}
+    rows = _to_be_written(None, lambda: left, lambda: left)
+    outputs = _written(ask, 7, inputs, rows, limit_s=60)
+    assert calls == [(7, 1), (7, 1), (7, 2), (7, 2)]
+    assert (outputs["tokens"] > 0).sum(axis=1).tolist() == [30, 32, 0]
+    assert outputs["logits"].any(axis=1).tolist() == [True, True, False]
+    with pytest.raises(DependencyUnreachable, match="version 7 did not write an answer within 0 s"):
+        _written(ask, 7, inputs, _to_be_written(None, None, None), limit_s=0)
+
+
+def test_what_nobody_waits_for_any_more_is_not_logged(place):
+    router, sink, _ = _router(place)
+    left, stays = _answer(router, [Question("yes", gone=lambda: True), Question("no", gone=lambda: False)])
+    assert (left.late, stays.late) == (True, False)
+    assert [row["text"] for row in sink.rows] == ["no"]
 
 
 def test_parts_of_several_widths_come_together():
