@@ -21,6 +21,7 @@ from perennial.ops.cli.session import model_session
 __all__ = ["register"]
 
 _app = typer.Typer(help="Engines: list, verify, compare.", no_args_is_help=True)
+_MAX_LOSS = 0.5  # points
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +38,9 @@ def export(
         bool, typer.Option("--compress", help="make it smaller first: fewer words, layers and neurons, then INT8")
     ] = False,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=100, help="points of held-out accuracy that a smaller one may lose")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, max=100, help="points of held-out accuracy that a smaller one may lose; default 0.5"),
+    ] = None,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
@@ -50,12 +52,19 @@ def export(
     The parity gate compares it with the FP32 torch model on held-out rows. A refusal ends with exit code 4 and
     publishes nothing. The new version is not loaded; promote it when you want it to answer.
     """
+    from perennial.continual.errors import ConfigurationError
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.engines import export_version, plan_export
 
     if compress:
-        _compress(version, engine, precision, max_loss, model, config, dry_run=dry_run)
+        most = _MAX_LOSS if max_loss is None else max_loss
+        _compress(version, engine, precision, most, model, config, dry_run=dry_run)
         return
+    if max_loss is not None:
+        raise ConfigurationError(
+            f"--max-loss {max_loss:g} bounds what a smaller model loses, and without --compress none is made; add "
+            "--compress, or leave it out"
+        )
     with model_session(config, model) as (parts, model):
         plan = plan_export(parts, model, version, engine, precision)
         facts = {

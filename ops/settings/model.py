@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.names import LEARNERS_OF, default_learner
 from perennial.continual.preparation import admit_name
-from perennial.continual.tasks import DEFAULT_TASK, TASKS, reads_words, task_named
+from perennial.continual.tasks import DEFAULT_TASK, TASKS, learns_labels, reads_words, task_named
 from perennial.ops.safety.secrecy import shown_problems
 from perennial.ops.settings.cycle import CycleSettings
 from perennial.ops.settings.drift import DriftWatchSettings
@@ -71,6 +71,16 @@ class ModelSettings(Section):
                 raise ValueError(
                     f"learner {learner.value!r} makes no models of task {self.task!r}; use one of {', '.join(known)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _attributes_are_of_labelled_rows(self) -> Self:
+        """Refuse attributes that no row would keep."""
+        if self.fairness.attributes and not learns_labels(self.task):
+            raise ValueError(
+                f"fairness.attributes declares {', '.join(self.fairness.attributes)}, and rows of task {self.task!r} "
+                "keep none: only labelled rows do; take it out"
+            )
         return self
 
     @model_validator(mode="after")

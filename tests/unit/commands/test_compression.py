@@ -9,14 +9,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
-from perennial.continual.errors import ExportFailed, ParityFailed, Refused
+from perennial.continual.errors import ConfigurationError, ExportFailed, ParityFailed, Refused
 from perennial.continual.jobs.process import JobResult
 from perennial.continual.learning.compression import CompressionSpec
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.records import Example, PromotionDecision, Split
 from perennial.exporters.bundle import EngineKind, Precision
 from perennial.exporters.timing import BESIDE, MEASURED, NEW
+from perennial.ops.cli.main import app
 from perennial.ops.commands import compression
 from perennial.ops.commands.compression import CompressionPlan, compress_version
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
@@ -196,3 +198,11 @@ def test_only_rows_that_the_version_has_learnt_teach(parts: Parts, monkeypatch: 
     assert taught == [f"learnt {n}" for n in range(4)]
     assert [point.step for point in made.points] == ["as it is", "quantised alone"]
     assert not list(parts.workspace.runs("intent").rglob("*.jsonl"))
+
+
+def test_a_bound_without_a_smaller_model_is_refused() -> None:
+    refused = CliRunner().invoke(app, ["export", "1", "--max-loss", "0.3", "--model", "intent"])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "--max-loss 0.3 bounds what a smaller model loses, and without --compress none is made" in str(
+        refused.exception
+    )

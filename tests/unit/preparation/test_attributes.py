@@ -101,6 +101,15 @@ def test_a_limit_on_changed_texts_is_of_labelled_texts_alone(task: str) -> None:
     assert ModelSettings.model_validate({"task": "opinion", **limits}).robustness.most_lost_points == {"typos": 1.0}
 
 
+@pytest.mark.parametrize("task", ["generation", "ranking"])
+def test_attributes_are_refused_where_no_row_keeps_them(task: str) -> None:
+    fairness = {"attributes": ["region"]}
+    with pytest.raises(ValueError, match=rf"declares region, and rows of task '{task}' keep none: .*take it out"):
+        ModelSettings.model_validate({"task": task, "fairness": fairness})
+    assert ModelSettings.model_validate({"task": task}).fairness.attributes == ()
+    assert ModelSettings.model_validate({"task": "replies", "fairness": fairness}).fairness.attributes == ("region",)
+
+
 def test_a_blank_value_says_nothing() -> None:
     assert admit_attributes({"region": " ", "age": None}, ("region", "age")) == {}
     assert admit_attributes(None, ()) == {}
