@@ -126,6 +126,7 @@ class Adoptable:
             max_length=self.max_length,
             data={"rows": 0, "replay_rows": 0, "classes": len(self.labels)},
             settings={"adopted_from": self.came_from},
+            cleaning=1,  # whoever tuned it may have read full width as it is
         )
         card.write(out)
         return card

@@ -14,7 +14,7 @@ from perennial.continual.learning.encoder import Embedder, fingerprint, hidden_s
 from perennial.continual.learning.network_head import NETWORK_HEADS, NetworkHead
 from perennial.continual.learning.trained import KERNEL_HEADS, read_head, read_proved_head
 
-__all__ = ["answer"]
+__all__ = ["answer", "embedded"]
 
 
 def answer(
@@ -40,6 +40,22 @@ def answer(
     perennial.continual.errors.DataError: /nowhere has no model.json: its training did not finish; run the job again
     """
     card = read_card(folder)
+    texts = card.as_read(texts)
+    X = embedded(folder, texts, cache=cache, threads=threads, images=images)
+    if card.head in KERNEL_HEADS:
+        read = read_proved_head if proved else read_head
+        return card.labels, read(folder).logits(X, texts)
+    if card.head not in NETWORK_HEADS:
+        known = sorted(KERNEL_HEADS | NETWORK_HEADS)
+        raise DataError(f"{folder} has a {card.head!r} head; this version answers with one of {known}")
+    return card.labels, NetworkHead.read(folder, card.labels).logits(X, texts)
+
+
+def embedded(
+    folder: Path, texts: Sequence[str], *, cache: Path, threads: int = 0, images: Path | None = None
+) -> NDArray[np.float32]:
+    """The embeddings (texts, d) that a trained folder's head reads, out of the cache where they are there."""
+    card = read_card(folder)
     encoder = resolve_encoder(card.encoder_source(folder))
     store = EmbeddingCache(
         cache, encoder=fingerprint(encoder), max_length=card.max_length, dimension=hidden_size(encoder)
@@ -52,11 +68,4 @@ def answer(
             loaded.append(embedder)
         return loaded[0](missing)
 
-    X = store.embed(texts, embed)
-    if card.head in KERNEL_HEADS:
-        read = read_proved_head if proved else read_head
-        return card.labels, read(folder).logits(X, texts)
-    if card.head not in NETWORK_HEADS:
-        known = sorted(KERNEL_HEADS | NETWORK_HEADS)
-        raise DataError(f"{folder} has a {card.head!r} head; this version answers with one of {known}")
-    return card.labels, NetworkHead.read(folder, card.labels).logits(X, texts)
+    return store.embed(card.as_read(texts), embed)

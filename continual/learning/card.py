@@ -4,17 +4,19 @@ Nothing else reads or writes the file. It lies in the folder that a learner leav
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
+from perennial.continual.preparation import fold_width
 from perennial.continual.tasks import DEFAULT_TASK
 
 __all__ = [
     "CLASSIFIER",
+    "CLEANING",
     "COMPRESSED",
     "ENCODER_INSIDE",
     "FOREIGN",
@@ -32,6 +34,7 @@ MODEL_FILE = "model.json"
 CLASSIFIER = "classifier"  # the head of a card whose encoder folder holds a classifier whole
 FOREIGN = "onnx"  # the head of a card whose folder `FOREIGN_INSIDE` holds a classifier as somebody's ONNX file
 FOREIGN_INSIDE = "classifier"
+CLEANING = 2  # how texts are read: 1 as they are cleaned, 2 also with `fold_width`
 COMPRESSED = "compressed"  # among the settings of a card: it was made smaller, and has no sums to go on from
 ENCODER_INSIDE = "encoder"  # what the card calls an encoder that lies in a folder of this name beside it
 
@@ -62,6 +65,7 @@ class ModelCard:
     data: dict[str, int] = field(default_factory=dict)  # rows, replay_rows, classes
     settings: dict[str, Any] = field(default_factory=dict)  # what the learner chose or was told
     task: str = DEFAULT_TASK  # which cards of earlier releases do not name
+    cleaning: int = CLEANING  # by which its texts were read when it learnt; cards of earlier releases do not say 1
     format: str = FORMAT
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +80,14 @@ class ModelCard:
     def encoder_source(self, folder: Path) -> str:
         """Where the encoder is to be had: the folder inside `folder`, the card's own, or the name as it is."""
         return str(folder / ENCODER_INSIDE) if self.encoder == ENCODER_INSIDE else self.encoder
+
+    def as_read(self, texts: Sequence[str]) -> list[str]:
+        """Texts as the model reads them, so that an old version goes on answering as it did.
+
+        >>> ModelCard(learner="ridge").as_read(["ＡＰＰ"]), ModelCard(learner="ridge", cleaning=1).as_read(["ＡＰＰ"])
+        (['APP'], ['ＡＰＰ'])
+        """
+        return list(texts) if self.cleaning < CLEANING else [fold_width(text) for text in texts]
 
     def write(self, folder: Path) -> None:
         """Write `model.json`, whole; call it last."""
@@ -99,6 +111,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "parent_version": ((int, type(None)), "a whole number or null"),
     "data": (_OBJECT, "an object"),
     "settings": (_OBJECT, "an object"),
+    "cleaning": (_WHOLE, "a whole number"),
 }
 
 
@@ -129,7 +142,7 @@ def read_card(folder: Path) -> ModelCard:
         seen = read.get("format") if isinstance(read, dict) else type(read).__name__
         raise DataError(f"{path} has format {seen!r}; this version reads {FORMAT!r}; train again")
     fields = {name for name in ModelCard.__dataclass_fields__ if name != "unknown"}
-    known = {name: value for name, value in read.items() if name in fields}
+    known = {"cleaning": 1} | {name: value for name, value in read.items() if name in fields}
     if isinstance(known.get("labels"), list):
         known["labels"] = tuple(known["labels"])
     missing = (

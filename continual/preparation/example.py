@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from perennial.continual.preparation.entrance import TEXT_BYTES, admit_key, admit_text
 from perennial.continual.preparation.labels import KnownLabels
+from perennial.continual.preparation.text import fold_width
 from perennial.continual.records import Example, Origin
 
 __all__ = ["admit_example"]
@@ -28,6 +29,7 @@ def admit_example(
 ) -> Example:
     """An example whose text is cleaned and without personal data, and whose label is a known one or a new one.
 
+    Its letters and digits of full width are folded, as versions read them; before personal data is looked for.
     `at` has passed `admit_time`, `attributes` `admit_attributes`; `redacted` tells that the text was redacted before
     it came here.
 
@@ -41,7 +43,8 @@ def admit_example(
     >>> example.text, example.redacted
     ('[email] asks', True)
     """
-    admitted, kept_key = admit_text(text, most_bytes=most_bytes), admit_key(key)  # a refused row makes no label known
+    read = fold_width(text) if isinstance(text, str) else text
+    admitted, kept_key = admit_text(read, most_bytes=most_bytes), admit_key(key)  # a refused row makes no label known
     return Example(
         text=admitted.text,
         label=known.admit(label),

@@ -1,5 +1,6 @@
 """Cleaning, comparing and splitting texts by what they say."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +9,13 @@ from perennial.continual.identity import number_of, split_by
 from perennial.continual.preparation.characters import without_hidden
 from perennial.continual.records import Example, Split
 
-__all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "normalise", "row_hash", "split_of"]
+__all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "fold_width", "normalise", "row_hash", "split_of"]
+
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # signs, digits and letters of ASCII in full width
+_FOLDED = re.compile(  # a letter or a digit, and a sign between two of them
+    "(?<=[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a])[\uff01-\uff5e](?=[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a])"
+    "|[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+"
+)
 
 
 def clean(text: str) -> str:
@@ -34,6 +41,18 @@ def _visible(character: str) -> str:
     if character.isspace():
         return " "
     return "" if unicodedata.category(character) in {"Cc", "Cs"} else character
+
+
+def fold_width(text: str) -> str:
+    """The text with letters and digits of full width, which Chinese and Japanese keyboards write, as those of ASCII.
+
+    A sign is folded between two of them alone, as in an address or a number: elsewhere it is Chinese punctuation.
+    Nothing else of NFKC is done, which would also take superscripts, fractions and ligatures apart.
+
+    >>> fold_width("ＡＰＰ，１２．５％"), fold_width("好，很好！")
+    ('APP，12.5％', '好，很好！')
+    """
+    return text if text.isascii() else _FOLDED.sub(lambda match: match[0].translate(_WIDE), text)
 
 
 def normalise(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perennial.client.texts import Prediction, predictions_in, text_tensors
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, NotFound
+from perennial.continual.learning.card import is_finished, read_card
 from perennial.continual.learning.head import WideHead
 from perennial.continual.learning.lexical import WordScores
 from perennial.continual.learning.open_set import OpenSet
@@ -134,6 +135,11 @@ class TextVersion(LabelsVersion):
 
     def _read_inputs(self, folder: Path) -> None:
         self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
+        self._card = read_card(folder) if is_finished(folder) else None
+
+    def _as_read(self, texts: Sequence[str]) -> Sequence[str]:
+        """Texts as those were read that the version learnt from."""
+        return texts if self._card is None else self._card.as_read(texts)
 
     @property
     def signature(self) -> EngineSignature:
@@ -142,7 +148,7 @@ class TextVersion(LabelsVersion):
 
     def encode(self, inputs: Sequence[str]) -> Mapping[str, Array]:
         """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
-        rows = padded(self._tokenizer.encode(inputs), width=1)
+        rows = padded(self._tokenizer.encode(self._as_read(inputs)), width=1)
         rows[ATTENTION_MASK][:, 0] = 1
         return rows
 
@@ -155,7 +161,8 @@ class TextVersion(LabelsVersion):
         within: frozenset[str] | None = None,
     ) -> list[Classified]:
         """See `classified`."""
-        return self.classified(task_inputs, np.add.reduce(inputs[ATTENTION_MASK], axis=1), outputs, within)
+        tokens = np.add.reduce(inputs[ATTENTION_MASK], axis=1)
+        return self.classified(self._as_read(task_inputs), tokens, outputs, within)
 
 
 def _proved_head(folder: Path) -> WideHead | None:

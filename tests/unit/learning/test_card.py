@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import DataError
-from perennial.continual.learning.card import FORMAT, MODEL_FILE, ModelCard, drop_card, is_finished, read_card
+from perennial.continual.learning.card import CLEANING, FORMAT, MODEL_FILE, ModelCard, drop_card, is_finished, read_card
 
 CARD = ModelCard(
     learner="finetune",
@@ -49,7 +49,8 @@ def test_a_card_is_read_as_it_was_written_and_marks_a_finished_training(tmp_path
 def test_an_older_card_gets_the_defaults_and_a_newer_one_keeps_its_fields(tmp_path: Path) -> None:
     old = read_card(put(tmp_path, FIRST))
     assert (old.settings, old.unknown) == ({}, {})
-    newer = FIRST | {"settings": {}, "task": "ranking", "targets": [1, {"a": None}]}
+    assert (old.cleaning, CARD.cleaning) == (1, CLEANING), "an old version goes on reading texts as it did"
+    newer = FIRST | {"settings": {}, "task": "ranking", "cleaning": 3, "targets": [1, {"a": None}]}
     card = read_card(put(tmp_path, newer))
     replace(card, encoder="encoder").write(tmp_path)
     assert json.loads((tmp_path / MODEL_FILE).read_text()) == newer | {"encoder": "encoder"}

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.preparation import (
+    KnownLabels,
+    admit_example,
     clean,
     deduplicate,
     deidentify,
+    fold_width,
     normalise,
     read_labelled_file,
     row_hash,
     split_of,
 )
-from perennial.continual.records import Example, Split
+from perennial.continual.records import Example, Origin, Split
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,6 +52,35 @@ def test_cleaning_and_normalising_twice_change_nothing(text: str) -> None:
     assert clean(clean(text)) == clean(text)
     assert normalise(normalise(text)) == normalise(text)
     assert normalise(clean(text)) == normalise(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("\uff2d\uff59 \uff43\uff41\uff52\uff44", "My card"),
+        ("\uff11\uff12\uff0e\uff15", "12.5"),
+        ("\uff4a\uff4f\uff20\uff45\uff0e\uff4f", "jo@e.o"),
+        ("\u7528\uff21\uff30\uff30\uff0c\u5f88\u597d\uff01", "\u7528APP\uff0c\u5f88\u597d\uff01"),
+        ("\u00b2\u00bd\ufb01\uff71\u2460\uffe5", "\u00b2\u00bd\ufb01\uff71\u2460\uffe5"),
+    ],
+    ids=["words", "a number", "an address", "Chinese punctuation stays", "what NFKC alone takes apart stays"],
+)
+def test_letters_and_digits_of_full_width_are_read_as_others(written: str, read: str) -> None:
+    assert fold_width(written) == read
+
+
+@given(st.text(st.characters(min_codepoint=0xFEF0, max_codepoint=0xFF70) | st.characters()))
+def test_folding_leaves_a_row_the_same_row_and_is_done_at_once(text: str) -> None:
+    folded = fold_width(text)
+    assert normalise(folded) == normalise(text)
+    assert fold_width(folded) == folded
+
+
+def test_a_row_is_kept_folded_and_no_address_in_full_width_slips_through() -> None:
+    known = KnownLabels()
+    wide = str.maketrans({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+    kept = admit_example(text="Mail jo@example.org".translate(wide), label="a", at=NOW, origin=Origin.SEED, known=known)
+    assert (kept.text, kept.redacted) == ("Mail [email]", True)
 
 
 def test_row_hash_is_the_same_in_every_process() -> None:
