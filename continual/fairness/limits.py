@@ -44,6 +44,11 @@ class FairnessLimit:
         """Whether it bounds a ratio, from below."""
         return self.figure.endswith("_ratio")
 
+    @property
+    def rate(self) -> str:
+        """What lies apart between groups, of which it bounds the difference or the ratio."""
+        return self.figure.rpartition("_")[0]
+
     def measured(
         self, groups: Sequence[str | None], labels: Sequence[str], given: Sequence[str], before: Sequence[str]
     ) -> BoundedFigure | None:
@@ -71,8 +76,9 @@ class FairnessLimit:
 
     def _gap(self, groups: Sequence[str | None], labels: Sequence[str], given: Sequence[str]) -> Gap | None:
         counted = Counted.of(groups, labels, given)
-        figure = self.figure.rpartition("_")[0]
-        return counted.widest(figure, label=self.label, by_ratio=self.by_ratio, surest=True, least_rows=self.least_rows)
+        return counted.widest(
+            self.rate, label=self.label, by_ratio=self.by_ratio, surest=True, least_rows=self.least_rows
+        )
 
     def _value(self, gap: Gap) -> Interval | None:
         return gap.ratio if self.by_ratio else gap.difference

@@ -4,7 +4,7 @@ Only figures are kept; an erasure has nothing to look for in them.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ import numpy as np
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.fairness import FairnessLimit
 from perennial.continual.fairness.probes import ProbedGroup, probe_dialects, probe_names
+from perennial.continual.fairness.thresholds import EQUALISED, EqualThresholds, GroupThreshold, equal_thresholds
 from perennial.continual.intervals import Interval
 from perennial.continual.quality.membership import membership_auc
-from perennial.continual.records import Split
+from perennial.continual.records import Example, Split
 from perennial.continual.robustness import CHANGES, ChangedAnswers, changed_answers
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import reads_words
@@ -44,6 +46,7 @@ class ProbedVersion:
     changes: tuple[ChangedAnswers, ...]
     groups: tuple[ProbedGroup, ...]
     membership: Interval | None = None  # how well it tells learnt rows from others; None where it has learnt none here
+    thresholds: tuple[EqualThresholds, ...] = ()  # of each limit on a rate that names its class
 
 
 def probe_version(
@@ -74,12 +77,14 @@ def probe_version(
     own = ModelRows(ledger, workspace, model).learnt_by(version)
     some = np.random.default_rng(seed).permutation(len(own))[:most_rows]
     learnt = [each.example for each in ledger.examples_of(model, sorted(own[place] for place in some)).values()]
+    limits = workspace.model(model).fairness.as_limits()
     probed = ProbedVersion(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=len(chosen),
         changes=changed_answers(texts, labels, answers, seed=seed),
         groups=(*probe_names(texts, labels, answers, seed=seed), *probe_dialects(texts, labels, answers)),
         membership=membership_auc(_sure(asked, learnt), _sure(asked, chosen)) if learnt else None,
+        thresholds=tuple(_equalised(asked, rows, limits, seed)),
     )
     write_atomically(_path(workspace, model, version), json.dumps(asdict(probed), ensure_ascii=False))
     return probed
@@ -141,6 +146,12 @@ def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion
             changes=tuple(ChangedAnswers(**_with_intervals(each)) for each in kept["changes"]),
             groups=tuple(ProbedGroup(**_with_intervals(each)) for each in kept["groups"]),
             membership=None if kept["membership"] is None else Interval(**kept["membership"]),
+            thresholds=tuple(
+                EqualThresholds(
+                    **_with_intervals(each) | {"groups": tuple(GroupThreshold(**group) for group in each["groups"])}
+                )
+                for each in kept.get("thresholds", ())
+            ),
         )
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -151,14 +162,41 @@ def answers_of(version: BundledVersion) -> Answers:
     return lambda texts: [answer.kept for answer in version.answers(list(texts))]
 
 
+def _equalised(
+    version: BundledVersion, rows: Sequence[Example], limits: Sequence[FairnessLimit], seed: int
+) -> Iterator[EqualThresholds]:
+    """What thresholds of each group's own would give, for each limit on a rate that names its class."""
+    wanted = {(limit.attribute, limit.label, limit.rate): limit.least_rows for limit in limits if limit.label}
+    wanted = {each: least for each, least in wanted.items() if each[2] in EQUALISED}
+    answers = version.answers([row.text for row in rows]) if wanted else []
+    given, labels = [answer.kept for answer in answers], [row.label for row in rows]
+    for (attribute, label, figure), least in wanted.items():
+        found = equal_thresholds(
+            attribute,
+            [row.attributes.get(attribute) for row in rows],
+            labels,
+            given,
+            [_score(answer, str(label)) for answer in answers],
+            label=str(label),
+            figure=figure,
+            least_rows=least,
+            seed=seed,
+        )
+        if found is not None:
+            yield found
+
+
+def _score(answer: object, label: str) -> float:
+    """The probability that an answer gives to a class; 0 where it has no such class."""
+    if not isinstance(answer, Classified):
+        return 0.0
+    return float(dict(zip(answer.labels, answer.scores.tolist(), strict=True)).get(label, 0.0))
+
+
 def _sure(version: BundledVersion, rows: Sequence[AnyRow]) -> list[float]:
-    """The probability that a version gives to each row's own label; 0 where it has no such class."""
+    """The probability that a version gives to each row's own label."""
     answers = version.answers([row.input for row in rows])
-    return [
-        float(dict(zip(answer.labels, answer.scores.tolist(), strict=True)).get(row.target, 0.0))
-        for answer, row in zip(answers, rows, strict=True)
-        if isinstance(answer, Classified)
-    ]
+    return [_score(answer, row.target) for answer, row in zip(answers, rows, strict=True)]
 
 
 def _with_intervals(fields: dict[str, Any]) -> dict[str, Any]:

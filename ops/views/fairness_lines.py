@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from perennial.continual.fairness import AttributeSlices, Gap
 from perennial.continual.fairness.probes import ProbedGroup
+from perennial.continual.fairness.thresholds import EqualThresholds
 from perennial.continual.intervals import Interval
 from perennial.continual.preparation import quoted
 from perennial.continual.robustness import ChangedAnswers
@@ -12,6 +13,7 @@ from perennial.ops.views.fairness import FairnessView, LimitView
 
 __all__ = [
     "NOT_ANSWERED",
+    "NOT_SERVED",
     "fairness_lines",
     "gap_told",
     "limit_told",
@@ -20,10 +22,16 @@ __all__ = [
     "percent",
     "points",
     "probe_lines",
+    "thresholds_told",
     "whom",
 ]
 
 NOT_ANSWERED = "the version's answers to held-out rows were not kept, so no group of people is measured"
+NOT_SERVED = (
+    "The service does not answer by these thresholds. It would have to know each person's group with each request, and "
+    "two people who write the same text would get different answers. Whether the law asks for that or forbids it is "
+    "not told here."
+)
 _FIGURES = {
     "accuracy": "answered rightly",
     "selection_rate": "answered with",
@@ -88,6 +96,7 @@ def probe_lines(probed: ProbedVersion | None) -> Iterator[str]:
         yield _group_told(group)
     if probed.membership is not None:
         yield membership_told(probed.membership)
+    yield from map(thresholds_told, probed.thresholds)
 
 
 def _change_told(change: ChangedAnswers) -> str:
@@ -122,6 +131,18 @@ def membership_told(auc: Interval) -> str:
     return (
         f"membership: the right label of a learnt row is surer than that of another row in {100 * auc.mean:.1f}% of "
         f"pairs [{100 * auc.low:.1f}, {100 * auc.high:.1f}], where 50% tells nothing; {sure}"
+    )
+
+
+def thresholds_told(found: EqualThresholds) -> str:
+    """What thresholds of each group's own would make of one rate, and what they would cost."""
+    rate = found.figure.replace("_", " ")
+    cuts = ", ".join(f"{each.threshold:.2f} for {quoted(each.group)}" for each in found.groups)
+    return (
+        f"thresholds of each group's own (by {found.attribute}, not served): the {rate} of {quoted(found.label)} would "
+        f"lie {points(found.gap_then)} apart and not {points(found.gap_now)}; {100 * found.right_then:.1f}% of "
+        f"{found.rows:,} rows would rightly get it or not and not {100 * found.right_now:.1f}%, {points(found.lost)} "
+        f"lost; from a score of {cuts} on"
     )
 
 

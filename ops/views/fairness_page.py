@@ -7,6 +7,7 @@ from perennial.continual.intervals import Interval
 from perennial.ops.making.probing import ProbedVersion
 from perennial.ops.views.fairness_lines import (
     NOT_ANSWERED,
+    NOT_SERVED,
     gap_told,
     limit_told,
     membership_told,
@@ -113,6 +114,8 @@ def _probes(probed: ProbedVersion) -> Iterator[str]:
             for group in probed.groups
         ),
     )
+    if probed.thresholds:
+        yield from _thresholds(probed)
     if probed.membership is not None:
         yield f"<h3>Whether it tells what it has learnt</h3><p>{safe(membership_told(probed.membership))}.</p>"
     yield "<h3>When texts are disturbed</h3>"
@@ -121,6 +124,44 @@ def _probes(probed: ProbedVersion) -> Iterator[str]:
         (
             (each.told, each.rows, each.before, each.after, points(each.lost), percent(each.same))
             for each in probed.changes
+        ),
+    )
+
+
+def _thresholds(probed: ProbedVersion) -> Iterator[str]:
+    yield "<h3>What a threshold of each group's own would give</h3>"
+    yield (
+        "<p>People of a group would get the class from a score of their group's own on, chosen so that the rate is "
+        f"equal and most rows are right. {safe(NOT_SERVED)} What is told of it was measured on rows by which the "
+        "thresholds were not chosen.</p>"
+    )
+    yield table(
+        ("rate", "group", "rows", "threshold", "rate now", "with thresholds"),
+        (
+            (
+                f"{each.figure.replace('_', ' ')} of {each.label} by {each.attribute}",
+                group.group,
+                group.rows,
+                group.threshold,
+                f"{100 * group.now:.1f}%",
+                f"{100 * group.then:.1f}%",
+            )
+            for each in probed.thresholds
+            for group in each.groups
+        ),
+    )
+    yield table(
+        ("rate", "groups apart now", "with thresholds", "rightly decided now", "with thresholds", "lost"),
+        (
+            (
+                f"{each.figure.replace('_', ' ')} of {each.label} by {each.attribute}",
+                points(each.gap_now),
+                points(each.gap_then),
+                f"{100 * each.right_now:.1f}%",
+                f"{100 * each.right_then:.1f}%",
+                points(each.lost),
+            )
+            for each in probed.thresholds
         ),
     )
 

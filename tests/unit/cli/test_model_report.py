@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from perennial.continual.errors import NotFound
 from perennial.continual.fairness.probes import probe_names
+from perennial.continual.fairness.thresholds import EqualThresholds, equal_thresholds
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.quality.membership import membership_auc
@@ -196,6 +197,7 @@ def test_what_was_probed_is_in_every_later_report(config: Path, tmp_path: Path) 
         changes=changed_answers(texts, labels, lambda some: ["a" if t[0] == "M" else "b" for t in some], seed=0),
         groups=probe_names(texts, labels, lambda some: ["a"] * len(some), seed=0),
         membership=membership_auc([0.9] * 30, [0.1] * 30),
+        thresholds=(_thresholds(),),
     )
     path.write_text(json.dumps(asdict(probed)), encoding="utf-8")
     page = _html(config, tmp_path)
@@ -204,3 +206,15 @@ def test_what_was_probed_is_in_every_later_report(config: Path, tmp_path: Path) 
     told = _report(config, "1").stderr.replace("\n", " ")
     assert "surer than that of another row in 100.0% of pairs" in told
     assert "lower case (no capitals): accuracy 1.000 before and 0.000 after on 30 rows" in told
+    assert "thresholds of each group's own (by region, not served): the selection rate of 'yes' would lie" in told
+    assert "selection rate of yes by region" in page
+    assert "The service does not answer by these thresholds" in page
+
+
+def _thresholds() -> EqualThresholds:
+    scores = [0.2, 0.6, 0.7, 0.9] * 20 + [0.1, 0.3, 0.4, 0.6] * 20
+    labels, given = (["yes" if score > cut else "no" for score in scores] for cut in (0.35, 0.5))
+    groups = ["north"] * 80 + ["south"] * 80
+    found = equal_thresholds("region", groups, labels, given, scores, label="yes", figure="selection_rate")
+    assert found is not None
+    return found
