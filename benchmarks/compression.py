@@ -96,7 +96,6 @@ def _compared(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         steps=usual_steps(config["num_hidden_layers"], config["intermediate_size"]),
         cache=arguments.out / "cache",
         epochs=arguments.taught,
-        most_lost=0.1,
     )
     models = {_UNCOMPRESSED: spec.out} | {each.name: Path(each.folder) for each in compress(smaller, Context())}
     bundles, refused = _exported(models, spec.out, work, learnt)

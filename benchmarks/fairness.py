@@ -2,29 +2,35 @@
 
     python -m benchmarks.fairness --data FOLDER [--data FOLDER ...] [--out FOLDER] [--quick]
 
-Each folder is a labelled set of `benchmarks.labelled_sets`. Three parts, on each:
+Each folder is a labelled set of `benchmarks.labelled_sets`. Four parts, on each:
 1. Every figure of `slices_of` beside fairlearn's own `MetricFrame` on the same answers, and the time of both. The
    attribute is drawn by chance with three values, so an interval that leaves 0 out is a false alarm; it is counted.
 2. A planted harm: rows of one group are answered wrongly with some probability. How many rows a limit needs to see it.
-3. Accuracy under each change of texts, and answers that names and wordings change: the ridge of the product, a
-   fine-tuned network without and with noisy training, and TF-IDF with logistic regression.
+3. Thresholds of each group's own beside fairlearn's `ThresholdOptimizer`, on rows that neither has seen. Scores of
+   one half of the rows are lowered, as of a model that treats those people worse.
+4. Accuracy under each change of texts, and answers that names and wordings change: the ridge of the product, without
+   and with copies of its rows that have typos, a fine-tuned network without and with noisy training, and TF-IDF with
+   logistic regression.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from benchmarks import record
 from benchmarks.labelled_learners import Bench, tfidf
 from benchmarks.labelled_sets import SETS, steps_of
+from perennial.continual.arrays import softmax
 from perennial.continual.fairness.limits import FairnessLimit
 from perennial.continual.fairness.probes import probe_dialects, probe_names
 from perennial.continual.fairness.slices import FIGURES, Counted, slices_of
+from perennial.continual.fairness.thresholds import EQUALISED, fit_thresholds
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.learners import train_model
@@ -34,14 +40,17 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Example, Split
 from perennial.continual.robustness import changed_answers
+from perennial.continual.robustness.changes import with_typos
 
 __all__ = ["main"]
 
 Answers = Callable[[Sequence[str]], list[str]]
-_ASKED = 400
+_ASKED = 800
 _NOISY: Mapping[str, dict[str, Any]] = {
     "tuned": {},
     "tuned, typos": {"typos": 0.5},
+    "tuned, words left out": {"augment": 0.1},
+    "tuned, synonyms": {"synonyms": 0.5},
     "tuned, adversary": {"adversary": 1.0},
     "tuned, embedding noise": {"embedding_noise": 5.0},
 }
@@ -66,12 +75,14 @@ def main() -> None:
         test = [row for row in test if row.label in {each.label for each in learnt}]
         arms = _arms(folder.name, learnt, arguments)
         answers = arms["ridge"]([row.text for row in test])
+        ridge = arguments.out / "work" / folder.name / f"ridge-{len(learnt)}"
         draws = 20 if arguments.quick else 200
         found[folder.name] = {
             "rows": len(learnt),
             "tested": len(test),
             "fairlearn": _beside_fairlearn(test, answers, draws),
             "planted": _planted(test, answers, draws),
+            "thresholds": _thresholds(test, *answer(ridge, [row.text for row in test], cache=arguments.out / "cache")),
             "disturbed": {name: _disturbed(arm, test) for name, arm in arms.items()},
         }
         _show(folder.name, found[folder.name])
@@ -84,7 +95,11 @@ def _arms(name: str, learnt: Sequence[Example], arguments: argparse.Namespace) -
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(columns.encoder, arguments.out / "cache")
     (_, _), ridge = bench.closed_form(LearnerName.RIDGE, learnt, [learnt[0].text], work, None)
-    arms = {"ridge": _of_folder(ridge, bench.cache)}
+    copies = [replace(row, text=with_typos(row.text, np.random.default_rng(place))) for place, row in enumerate(learnt)]
+    pairs = zip(learnt, copies, strict=True)  # no copy of a held-out row, and none that is held out
+    taught = [copy for row, copy in pairs if {split_of(row.text), split_of(copy.text)} == {Split.TRAIN}]
+    (_, _), noisy = bench.closed_form(LearnerName.RIDGE, [*learnt, *taught], [learnt[0].text], work, None)
+    arms = {"ridge": _of_folder(ridge, bench.cache), "ridge, typos": _of_folder(noisy, bench.cache)}
     arms["TF-IDF"] = _of_tfidf(learnt)
     if arguments.quick:
         return arms
@@ -197,6 +212,51 @@ def _planted(test: Sequence[Example], given: Sequence[str], draws: int) -> dict[
     return found
 
 
+def _thresholds(test: Sequence[Example], classes: tuple[str, ...], logits: Any) -> dict[str, Any]:
+    """Gap and share of right decisions on the second half of the rows, by thresholds of the first; ours and theirs."""
+    from fairlearn.postprocessing import ThresholdOptimizer
+
+    labels = np.array([row.label for row in test])
+    commonest = max(classes, key=lambda label: int((labels == label).sum()))
+    rng = np.random.default_rng(0)
+    groups = np.where(rng.random(len(test)) < 0.5, "lowered", "other")
+    scores = softmax(logits - 1.5 * np.outer(groups == "lowered", [label == commonest for label in classes]))
+    score, truth = scores[:, classes.index(commonest)], labels == commonest
+    first = rng.random(len(test)) < 0.5
+    found: dict[str, Any] = {"class": commonest, "rows": int((~first).sum())}
+    for figure in EQUALISED:
+        cuts = fit_thresholds(groups[first], truth[first], score[first], figure)
+        theirs = ThresholdOptimizer(
+            estimator=_Scored(), constraints=f"{figure}_parity", prefit=True, predict_method="predict_proba"
+        ).fit(score[first, None], truth[first].astype(int), sensitive_features=groups[first])
+        drawn = theirs.predict(score[~first, None], sensitive_features=groups[~first], random_state=0)
+        decided = {
+            "now": scores[~first].argmax(axis=1) == classes.index(commonest),
+            "ours": score[~first] >= np.array([cuts[group] for group in groups[~first]]),
+            "fairlearn": np.asarray(drawn).astype(bool),
+        }
+        found[figure] = {name: _gap(groups[~first], truth[~first], flags, figure) for name, flags in decided.items()}
+    return found
+
+
+class _Scored(BaseEstimator):  # type: ignore[misc]
+    """A model whose only input is its score."""
+
+    def fit(self, X: Any, y: Any) -> "_Scored":
+        del X, y
+        self.fitted_ = True
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.column_stack([1.0 - np.asarray(X)[:, 0], np.asarray(X)[:, 0]])
+
+
+def _gap(groups: Any, truth: Any, decided: Any, figure: str) -> dict[str, float]:
+    words = [np.where(flags, "yes", "no").tolist() for flags in (truth, decided)]
+    gap = Counted.of(groups.tolist(), words[0], words[1]).widest(figure, label="yes", least_rows=1)
+    return {"gap": 0.0 if gap is None else gap.difference.mean, "right": float((truth == decided).mean())}
+
+
 def _disturbed(answers: Answers, test: Sequence[Example]) -> dict[str, Any]:
     """What changes, names and wordings do to one model's answers."""
     order = np.random.default_rng(0).permutation(len(test))
@@ -222,6 +282,13 @@ def _show(name: str, found: Mapping[str, Any]) -> None:
     print("  false alarms:", ", ".join(f"{figure} {share:.1%}" for figure, share in beside["false_alarms"].items()))
     for spoilt, shares in found["planted"].items():
         print(f"  {spoilt} spoilt, refused:", ", ".join(f"{rows} rows {share:.0%}" for rows, share in shares.items()))
+    beside = found["thresholds"]
+    for figure in EQUALISED:
+        told = (
+            f"{arm} {100 * each['gap']:.1f} apart {100 * each['right']:.1f}% right"
+            for arm, each in beside[figure].items()
+        )
+        print(f"  {figure} of {beside['class']} made equal, {beside['rows']} rows:", ", ".join(told))
     for arm, told in found["disturbed"].items():
         print(f"  {arm}: accuracy {told['accuracy']:.3f}")
         for each in told["changes"]:

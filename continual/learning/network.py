@@ -34,6 +34,8 @@ class Tuned:
 def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> Any:
     """A torch module: `network(ids, mask)` gives logits (batch, C); it has `encoder`, `head` and `merged()`.
 
+    `embed(ids, mask)` gives the embeddings (batch, d) that `classify` makes logits of.
+
     Args:
         folder: of the encoder to start from.
         classes: (C, d), where the head's rows start: the mean embedding of each class, so that new classes begin as
@@ -59,9 +61,14 @@ def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> An
                 self.head.weight.copy_(torch.from_numpy(classes))
                 self.head.bias.zero_()
 
+        def embed(self, ids: Any, mask: Any) -> Any:
+            return pool(self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling)
+
+        def classify(self, X: Any) -> Any:
+            return SCALE * torch.nn.functional.linear(X, self.head.weight) + self.head.bias
+
         def forward(self, ids: Any, mask: Any) -> Any:
-            hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            return SCALE * torch.nn.functional.linear(pool(hidden, mask, pooling), self.head.weight) + self.head.bias
+            return self.classify(self.embed(ids, mask))
 
         def merged(self) -> Any:
             """The encoder as an ordinary model, LoRA folded in; the network is not to be trained on after it."""

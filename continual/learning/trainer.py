@@ -17,7 +17,7 @@ from perennial.continual.learning.disturbance import Disturbed
 from perennial.continual.learning.encoder import padded_tensors
 from perennial.continual.learning.strategies.port import Batch, Strategy
 from perennial.continual.processor import has_fast_bf16
-from perennial.continual.robustness.changes import with_typos
+from perennial.continual.robustness.changes import with_synonyms, with_typos
 
 __all__ = ["Corpus", "Schedule", "Trainer"]
 
@@ -37,9 +37,10 @@ class Corpus:
     texts: tuple[str, ...]
     truth: NDArray[np.int64]  # (rows,)
     teacher: NDArray[np.float32]  # (rows, C); NaN where the previous model did not know the class
+    meant: NDArray[np.float32] | None = None  # (rows, d): the teacher's embeddings, where a student shall have them
 
     def joined(self, other: "Corpus") -> "Corpus":
-        """Both corpora's rows."""
+        """Both corpora's rows, without what only a student is taught."""
         return Corpus(
             texts=self.texts + other.texts,
             truth=np.concatenate([self.truth, other.truth]),
@@ -65,6 +66,7 @@ class Schedule:
     checkpoint_steps: int = 25
     augment: float = 0.0  # share of words left out; 0: no augmentation
     typos: float = 0.0  # share of the texts that get slips of the keyboard, drawn anew each time
+    synonyms: float = 0.0  # share of the texts whose words of a small list are replaced by others of the same meaning
     adversary: float = 0.0  # length of a step of the token table against the model, by its gradient; 0: none
     embedding_noise: float = 0.0  # as in NEFTune, by whose paper 5 is usual; 0: none
     seed: int = 0
@@ -216,9 +218,13 @@ class Trainer:
         if step is not None and self.schedule.typos > 0:
             rng = np.random.default_rng([self.schedule.seed, 4, step])
             texts = [with_typos(text, rng) if rng.random() < self.schedule.typos else text for text in texts]
+        if step is not None and self.schedule.synonyms > 0:
+            rng = np.random.default_rng([self.schedule.seed, 5, step])
+            texts = [with_synonyms(text) if rng.random() < self.schedule.synonyms else text for text in texts]
         ids, mask = padded_tensors([tokens.ids for tokens in self._tokenizer.encode_batch(texts)])
         truth, teacher = torch.from_numpy(corpus.truth[places]), torch.from_numpy(corpus.teacher[places])
-        return Batch(ids=ids, mask=mask, truth=truth, teacher=teacher)
+        meant = None if corpus.meant is None else torch.from_numpy(corpus.meant[places])
+        return Batch(ids=ids, mask=mask, truth=truth, teacher=teacher, meant=meant)
 
     def _trainable(self) -> dict[str, Any]:
         names = {name for name, weight in self.network.named_parameters() if weight.requires_grad}

@@ -9,7 +9,7 @@ import numpy as np
 
 from perennial.continual.robustness.words import LOOK_ALIKES, NEIGHBOURS, SYNONYMS, TRADITIONAL
 
-__all__ = ["CHANGES", "Change", "with_typos"]
+__all__ = ["CHANGES", "Change", "with_synonyms", "with_typos"]
 
 _WORD = re.compile(r"[^\W\d_]+")
 _SYNONYM = re.compile("|".join(rf"\b{word}\b" if word.isascii() else word for word in sorted(SYNONYMS, key=len)[::-1]))
@@ -68,7 +68,12 @@ def _slipped(word: str, rng: np.random.Generator) -> str:
     return word[:at] + str(rng.choice(list(NEIGHBOURS[word[at].lower()]))) + word[at + 1 :]
 
 
-def _synonyms(text: str, _: np.random.Generator) -> str:
+def with_synonyms(text: str) -> str:
+    """The text with the words of the list replaced by others of the same meaning; only in lower case.
+
+    >>> with_synonyms("stop it")
+    'halt it'
+    """
     return _SYNONYM.sub(lambda match: SYNONYMS[match[0]], text)
 
 
@@ -110,7 +115,11 @@ _ALL = (
     Change(name="no punctuation", told="signs left out", make=_bare),
     Change(name="white space", told="one space lost, or one too many where there are none", make=_spaces),
     Change(name="emoji", told="an emoji at the end", make=_emoji),
-    Change(name="synonyms", told="words of a small list replaced by others of the same meaning", make=_synonyms),
+    Change(
+        name="synonyms",
+        told="words of a small list replaced by others of the same meaning",
+        make=lambda text, _: with_synonyms(text),
+    ),
     Change(name="look-alikes", told="a third of some letters as Cyrillic ones that look the same", make=_look_alikes),
     Change(
         name="full width",

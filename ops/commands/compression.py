@@ -202,7 +202,6 @@ class _Compressing:
             cache=self.parts.workspace.embeddings.absolute(),
             threads=learning.threads,
             seed=self.parts.workspace.settings.seed,
-            most_lost=3 * max(self.plan.most_lost_points, 1.0) / 100.0,
         )
         spec.write(folder / "compress.json")
         log = self.parts.workspace.runs(self.plan.model) / "compression.log"

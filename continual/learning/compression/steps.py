@@ -1,7 +1,6 @@
 """A trained model made smaller in steps, each taught by the answers of the model that it comes from.
 
-Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015; layers that stay as in Sanh et
-al., "DistilBERT", 2019.
+Source: layers that stay as in Sanh et al., "DistilBERT", 2019; what is taught see `Lesson`.
 """
 
 import json
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.answering import answer
+from perennial.continual.learning.answering import answer, embedded
 from perennial.continual.learning.calibration import fit_temperature, places_of
 from perennial.continual.learning.card import COMPRESSED, ENCODER_INSIDE, ModelCard, is_finished, read_card
+from perennial.continual.learning.compression.lesson import Lesson
 from perennial.continual.learning.compression.shrink import shrink
 from perennial.continual.learning.compression.vocabulary import cut_vocabulary
 from perennial.continual.learning.context import Context
@@ -29,7 +29,6 @@ from perennial.continual.learning.encoder_folder import copy_beside_weights, rea
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.network_head import LINEAR, NetworkHead
 from perennial.continual.learning.rows import read_rows
-from perennial.continual.learning.strategies import make_strategy
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.preparation import deduplicate, row_hash
 
@@ -67,7 +66,6 @@ class CompressionSpec:
     cache: Path
     threads: int = 2
     seed: int = 0
-    most_lost: float = 1.0  # share of accuracy, on the rows that choose, beyond which no further step is taken
     epochs: int = 8
     schedule: dict[str, Any] = field(default_factory=dict)  # other fields of `Schedule`
 
@@ -133,7 +131,8 @@ def compress(spec: CompressionSpec, context: Context) -> tuple[StepMade, ...]:
     texts = [row.text for row in (*teaching, *choosing)]
     labels, logits = answer(spec.source, texts, cache=spec.cache, threads=spec.threads, proved=True)
     truth = places_of([row.label for row in (*teaching, *choosing)], labels).astype(np.int64)
-    corpus = Corpus(texts=tuple(texts), truth=truth, teacher=logits.astype(np.float32))
+    X = embedded(spec.source, texts, cache=spec.cache, threads=spec.threads)
+    corpus = Corpus(texts=tuple(texts), truth=truth, teacher=logits.astype(np.float32), meant=X)
     parts = _part(corpus, slice(0, len(teaching))), _part(corpus, slice(len(teaching), None))
     maker = _Maker(spec, card, parts, context)
     right = float((logits[len(teaching) :].argmax(axis=1) == truth[len(teaching) :]).mean())
@@ -148,13 +147,12 @@ def compress(spec: CompressionSpec, context: Context) -> tuple[StepMade, ...]:
             continue
         write_atomically(spec.out / _DONE, json.dumps([asdict(each) for each in made], indent=1))
         context.report("compress", len(made), len(spec.steps))
-        if right - made[-1].accuracy > spec.most_lost:
-            break
     return tuple(made)
 
 
 def _part(corpus: Corpus, rows: slice) -> Corpus:
-    return Corpus(texts=corpus.texts[rows], truth=corpus.truth[rows], teacher=corpus.teacher[rows])
+    meant = None if corpus.meant is None else corpus.meant[rows]
+    return Corpus(texts=corpus.texts[rows], truth=corpus.truth[rows], teacher=corpus.teacher[rows], meant=meant)
 
 
 class _Maker:
@@ -199,7 +197,8 @@ class _Maker:
         if not step.is_taught:
             return source
         smaller = folder / "start"
-        shrink(source, smaller, layers=step.layers, width=step.width)
+        texts, length = self.teaching.texts, self.card.max_length
+        shrink(source, smaller, texts, max_length=length, layers=step.layers, width=step.width)
         return smaller
 
     def _taught(self, encoder: Path, folder: Path, *, smaller: bool) -> None:
@@ -231,7 +230,7 @@ class _Maker:
         return Trainer(
             network=network,
             tokenizer=load_tokenizer(encoder, self.card.max_length),
-            strategy=make_strategy("lwf", {"weight": 2.0, "temperature": 2.0}),
+            strategy=Lesson(),
             schedule=Schedule(**usual | self.spec.schedule),
             class_weights=None,
             checkpoint=folder / _CHECKPOINT,

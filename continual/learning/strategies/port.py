@@ -19,6 +19,7 @@ class Batch:
     mask: Any  # int64 (batch, tokens)
     truth: Any  # int64 (batch,)
     teacher: Any  # float32 (batch, classes): logits of the model before this training, NaN for classes it did not know
+    meant: Any = None  # float32 (batch, d): the teacher's embeddings, where the student's are to be like them
 
 
 class Strategy(Protocol):

@@ -29,7 +29,7 @@ Write = Callable[..., Path]
 QUICK = {"epochs": 2, "batch": 16, "learning_rate": 1e-3, "head_settings": {"features": 100, "gamma": 0.5}}
 
 
-DISTURBED = {"typos": 0.5, "adversary": 0.5, "embedding_noise": 5.0}
+DISTURBED = {"typos": 0.5, "synonyms": 0.5, "adversary": 0.5, "embedding_noise": 5.0}
 
 
 class StopAfter(Context):
