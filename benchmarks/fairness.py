@@ -24,11 +24,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from benchmarks import record
-from benchmarks.labelled_learners import Bench, tfidf
+from benchmarks.labelled_learners import Bench, tfidf_model
 from benchmarks.labelled_sets import SETS, steps_of
 from perennial.continual.arrays import softmax
 from perennial.continual.fairness.limits import FairnessLimit
-from perennial.continual.fairness.probes import probe_dialects, probe_names
+from perennial.continual.fairness.probes import ProbedGroup, probe_dialects, probe_names
 from perennial.continual.fairness.slices import FIGURES, Counted, slices_of
 from perennial.continual.fairness.thresholds import EQUALISED, fit_thresholds
 from perennial.continual.learning.answering import answer
@@ -45,7 +45,6 @@ from perennial.continual.robustness.changes import with_typos
 __all__ = ["main"]
 
 Answers = Callable[[Sequence[str]], list[str]]
-_ASKED = 800
 _NOISY: Mapping[str, dict[str, Any]] = {
     "tuned": {},
     "tuned, typos": {"typos": 0.5},
@@ -63,6 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=record.OUT)
     parser.add_argument("--rows", type=int, default=3_000, help="to learn from")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--asked", type=int, default=800, help="test rows of which each change is asked")
     parser.add_argument("--quick", action="store_true", help="without fine-tuning, and fewer draws")
     arguments = parser.parse_args()
     found = {}
@@ -83,7 +83,9 @@ def main() -> None:
             "fairlearn": _beside_fairlearn(test, answers, draws),
             "planted": _planted(test, answers, draws),
             "thresholds": _thresholds(test, *answer(ridge, [row.text for row in test], cache=arguments.out / "cache")),
-            "disturbed": {name: _disturbed(arm, test) for name, arm in arms.items()},
+            "disturbed": {
+                name: _disturbed(arm, test, arguments.asked, names=", " not in name) for name, arm in arms.items()
+            },
         }
         _show(folder.name, found[folder.name])
     print(record.write("fairness", found, arguments.out))
@@ -131,13 +133,8 @@ def _of_folder(folder: Path, cache: Path) -> Answers:
 
 
 def _of_tfidf(learnt: Sequence[Example]) -> Answers:
-    """Each call learns anew: the baseline keeps no model."""
-
-    def answers(texts: Sequence[str]) -> list[str]:
-        labels, scores = tfidf(learnt, texts)
-        return [labels[place] for place in scores.argmax(axis=1)]
-
-    return answers
+    model = tfidf_model(learnt)
+    return lambda texts: [str(label) for label in model.predict(texts)]
 
 
 def _beside_fairlearn(test: Sequence[Example], given: Sequence[str], draws: int) -> dict[str, Any]:
@@ -257,19 +254,19 @@ def _gap(groups: Any, truth: Any, decided: Any, figure: str) -> dict[str, float]
     return {"gap": 0.0 if gap is None else gap.difference.mean, "right": float((truth == decided).mean())}
 
 
-def _disturbed(answers: Answers, test: Sequence[Example]) -> dict[str, Any]:
-    """What changes, names and wordings do to one model's answers."""
+def _disturbed(answers: Answers, test: Sequence[Example], most: int, *, names: bool) -> dict[str, Any]:
+    """What changes, and where asked for names and wordings, do to one model's answers."""
     order = np.random.default_rng(0).permutation(len(test))
-    some = [test[place] for place in order[:_ASKED]]
+    some = [test[place] for place in order[:most]]
     texts, labels = [row.text for row in some], [row.label for row in some]
     whole = answers([row.text for row in test])
+    groups: Sequence[ProbedGroup] = ()
+    if names:
+        groups = (*probe_names(texts, labels, answers, seed=0), *probe_dialects(texts, labels, answers))
     return {
         "accuracy": float(np.mean([got == row.label for got, row in zip(whole, test, strict=True)])),
         "changes": [asdict(each) for each in changed_answers(texts, labels, answers, seed=0)],
-        "groups": [
-            asdict(each)
-            for each in (*probe_names(texts, labels, answers, seed=0), *probe_dialects(texts, labels, answers))
-        ],
+        "groups": [asdict(each) for each in groups],
     }
 
 

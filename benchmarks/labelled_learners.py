@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Example, Split
 
-__all__ = ["Bench", "Scores", "tfidf"]
+__all__ = ["Bench", "Scores", "tfidf", "tfidf_model"]
 
 _MAX_LENGTH = 128
 Scores = tuple[tuple[str, ...], NDArray[np.float64]]  # labels, probabilities (rows, C)
@@ -80,6 +81,15 @@ class Bench:
 
 def tfidf(rows: Sequence[Example], asked: Sequence[str], *, machine: bool = False) -> Scores:
     """Logistic regression on tf-idf of words and letters, or a linear support vector machine, which is never sure."""
+    model = tfidf_model(rows, machine=machine)
+    if not machine:
+        return tuple(model.classes_), model.predict_proba(asked)
+    scores = model.decision_function(asked)
+    return tuple(model.classes_), softmax(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
+
+
+def tfidf_model(rows: Sequence[Example], *, machine: bool = False) -> Any:
+    """The pipeline of `tfidf`, fitted: what is asked more than once need not be learnt anew."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
@@ -88,9 +98,4 @@ def tfidf(rows: Sequence[Example], asked: Sequence[str], *, machine: bool = Fals
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     last = LinearSVC(random_state=0) if machine else LogisticRegression(C=10.0, max_iter=2000)
-    model = make_pipeline(make_union(words, letters), last)
-    model.fit([row.text for row in rows], [row.label for row in rows])
-    if not machine:
-        return tuple(last.classes_), model.predict_proba(asked)
-    scores = model.decision_function(asked)
-    return tuple(last.classes_), softmax(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
+    return make_pipeline(make_union(words, letters), last).fit([row.text for row in rows], [row.label for row in rows])

@@ -12,10 +12,9 @@ from perennial.continual.records import Example, Split
 __all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "fold_width", "normalise", "row_hash", "split_of"]
 
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # signs, digits and letters of ASCII in full width
-_FOLDED = re.compile(  # a letter or a digit, and a sign between two of them
-    "(?<=[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a])[\uff01-\uff5e](?=[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a])"
-    "|[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+"
-)
+_LETTER = r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]"  # or digit
+_SIGN = r"[\uff02-\uff07\uff0a\uff0b\uff0d-\uff0f\uff1c-\uff1e\uff20\uff3b-\uff40\uff5b-\uff5d]"  # but for Chinese ones
+_FOLDED = re.compile(f"(?<={_LETTER}){_SIGN}(?={_LETTER})|{_LETTER}+")
 
 
 def clean(text: str) -> str:
@@ -46,7 +45,7 @@ def _visible(character: str) -> str:
 def fold_width(text: str) -> str:
     """The text with letters and digits of full width, which Chinese and Japanese keyboards write, as those of ASCII.
 
-    A sign is folded between two of them alone, as in an address or a number: elsewhere it is Chinese punctuation.
+    A sign is folded between two of them alone, as in an address or a number. Chinese punctuation stays everywhere.
     Nothing else of NFKC is done, which would also take superscripts, fractions and ligatures apart.
 
     >>> fold_width("ＡＰＰ，１２．５％"), fold_width("好，很好！")
