@@ -224,7 +224,10 @@ def _thresholds(test: Sequence[Example], classes: tuple[str, ...], logits: Any) 
     for figure in EQUALISED:
         cuts = fit_thresholds(groups[first], truth[first], score[first], figure)
         theirs = ThresholdOptimizer(
-            estimator=_Scored(), constraints=f"{figure}_parity", prefit=True, predict_method="predict_proba"
+            estimator=_Scored().fit(None, None),
+            constraints=f"{figure}_parity",
+            prefit=True,
+            predict_method="predict_proba",
         ).fit(score[first, None], truth[first].astype(int), sensitive_features=groups[first])
         drawn = theirs.predict(score[~first, None], sensitive_features=groups[~first], random_state=0)
         decided = {
