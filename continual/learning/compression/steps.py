@@ -94,16 +94,22 @@ class StepMade:
 
 
 def usual_steps(layers: int, width: int) -> tuple[Step, ...]:
-    """The vocabulary, then two thirds of the layers, half of them, and half of them with half of the neurons.
+    """The vocabulary, then two thirds of the layers, half of them, and those with fewer neurons.
 
-    >>> [(step.name, step.layers, step.width) for step in usual_steps(6, 1536)]
-    [('vocabulary', None, None), ('4 layers', 4, None), ('3 layers', 3, None), ('3 layers, half as wide', 3, 768)]
+    >>> for step in usual_steps(6, 1536):
+    ...     print(step.name, step.layers, step.width)
+    vocabulary None None
+    4 layers 4 None
+    3 layers 3 None
+    3 layers, three quarters as wide 3 1152
+    3 layers, half as wide 3 768
     """
     some, half = math.ceil(2 * layers / 3), math.ceil(layers / 2)
     steps = [Step(name="vocabulary")]
     steps += [Step(name=_of_layers(keep), layers=keep) for keep in dict.fromkeys((some, half)) if keep < layers]
-    if width > 1:
-        steps.append(Step(name=f"{_of_layers(half)}, half as wide", layers=half, width=width // 2))
+    for told, kept in (("three quarters", 3 * width // 4), ("half", width // 2)):
+        if kept:
+            steps.append(Step(name=f"{_of_layers(half)}, {told} as wide", layers=half, width=kept))
     return tuple(steps)
 
 
