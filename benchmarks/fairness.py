@@ -100,8 +100,8 @@ def _arms(name: str, learnt: Sequence[Example], arguments: argparse.Namespace) -
     copies = [replace(row, text=with_typos(row.text, np.random.default_rng(place))) for place, row in enumerate(learnt)]
     pairs = zip(learnt, copies, strict=True)  # no copy of a held-out row, and none that is held out
     taught = [copy for row, copy in pairs if {split_of(row.text), split_of(copy.text)} == {Split.TRAIN}]
-    (_, _), noisy = bench.closed_form(LearnerName.RIDGE, [*learnt, *taught], [learnt[0].text], work, None)
-    arms = {"ridge": _of_folder(ridge, bench.cache), "ridge, typos": _of_folder(noisy, bench.cache)}
+    (_, _), copied = bench.closed_form(LearnerName.RIDGE, [*learnt, *taught], [learnt[0].text], work, None)
+    arms = {"ridge": _of_folder(ridge, bench.cache), "ridge, typos": _of_folder(copied, bench.cache)}
     arms["TF-IDF"] = _of_tfidf(learnt)
     if arguments.quick:
         return arms
