@@ -20,6 +20,7 @@ from perennial.ops.api.routes.commands import CommandControl, add_commands
 from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.edits import add_edits_route
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
+from perennial.ops.api.routes.evidence import EvidenceDesk, add_evidence
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
 from perennial.ops.api.routes.jobs import add_jobs
@@ -44,6 +45,7 @@ class LoopControl(
     AlertDesk,
     CommandControl,
     Eraser,
+    EvidenceDesk,
     HealthControl,
     Librarian,
     Proposer,
@@ -82,6 +84,7 @@ def create_api(
     add_docs(api)
     add_health(api, control)
     add_reading(api, ledger, control, feed)
+    add_evidence(api, ledger, control)
     add_jobs(api, ledger)
     add_feedback(api, ledger)
     add_bulk(api, ledger)
@@ -107,10 +110,12 @@ def create_api(
 def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
     @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
     def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> OpenQueue:
+        """Requests that wait for a label, with why each was chosen."""
         check_known(ledger, model)
         return control.label_queue(model, limit=limit, fill=0)
 
     @api.post("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
     def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> OpenQueue:
+        """Choose more requests of the newest traffic, worth their label, and return all that wait."""
         check_known(ledger, model)
         return control.label_queue(model, limit=budget, fill=budget)

@@ -8,6 +8,7 @@ from datetime import datetime
 from perennial.client.rewrites import Rewritten
 from perennial.client.streams import Piece
 from perennial.continual.errors import Refused
+from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Route
 from perennial.continual.route import ANY_ROUTE, ExpectedRoute
 from perennial.continual.tasks.generation import Rewrite
@@ -15,10 +16,11 @@ from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
+from perennial.ops.commands.catalogue import CatalogueChange, catalogue, withdraw_items
 from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
 from perennial.ops.commands.event_watch import judge_alert, latest_alerts, latest_events, one_alert
-from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
+from perennial.ops.commands.label_queue import DoubtedLabel, LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.rewriting import rewrite_stream
@@ -37,7 +39,9 @@ from perennial.ops.views.health import (
     part_rows,
 )
 from perennial.ops.views.metrics import prometheus_text
+from perennial.ops.views.rows import ClassRows, class_rows
 from perennial.ops.views.settings_in_force import SettingRow, settings_in_force
+from perennial.ops.views.version_quality import VersionReport, version_report
 
 __all__ = ["ServiceControl"]
 
@@ -129,6 +133,34 @@ class ServiceControl:
         """See `LoopControl`."""
         parts = self._roster.parts
         return LabelQueue(parts.ledger, parts.workspace, model).waiting(limit=limit, fill=fill)
+
+    def version_report(self, model: str, version: int) -> VersionReport:
+        """See `EvidenceDesk`."""
+        parts = self._roster.parts
+        return version_report(parts.ledger, parts.workspace, model, version).without_texts()
+
+    def class_rows(self, model: str) -> tuple[ClassRows, ...]:
+        """See `EvidenceDesk`."""
+        parts = self._roster.parts
+        return class_rows(parts.ledger, parts.workspace, model)
+
+    def doubted(self, model: str, *, rows: int) -> list[DoubtedLabel]:
+        """See `EvidenceDesk`."""
+        parts = self._roster.parts
+        return LabelQueue(parts.ledger, parts.workspace, model).doubts(rows=rows)
+
+    def items(self, model: str) -> tuple[Item, ...]:
+        """See `EvidenceDesk`."""
+        return tuple(catalogue(self._roster.parts.workspace, model))
+
+    def withdraw_items(
+        self, model: str, names: list[str], *, actor: str, withdrawn: bool, dry_run: bool
+    ) -> CatalogueChange:
+        """See `EvidenceDesk`."""
+        parts = self._roster.parts
+        return withdraw_items(
+            parts.ledger, parts.workspace, model, names, actor=actor, withdrawn=withdrawn, dry_run=dry_run
+        )
 
     def class_proposals(self, model: str) -> ClassProposals:
         """See `Proposer`."""

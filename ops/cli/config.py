@@ -1,5 +1,7 @@
 """`config show|check|docs`."""
 
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,14 @@ from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, prin
 __all__ = ["register"]
 
 _app = typer.Typer(help="The settings: what is in force, what is wrong, what there is.", no_args_is_help=True)
+
+
+class Reference(StrEnum):
+    """What a page of reference lists."""
+
+    SETTINGS = "settings"
+    COMMANDS = "commands"
+    API = "api"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,13 +62,12 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @_app.command()
 def docs(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="file to write; default prints it")] = None,
+    of: Annotated[Reference, typer.Option(help="what is listed")] = Reference.SETTINGS,
 ) -> None:
-    """The reference of every setting, as Markdown."""
-    from perennial.ops.settings import Settings
-    from perennial.ops.settings.reference import reference_page
-
-    page = reference_page(Settings)
+    """The reference of every setting, command or operation of the API, as Markdown."""
+    page = _PAGES[of](context)
     if out is None:
         typer.echo(page, nl=False)
         return
@@ -66,3 +75,29 @@ def docs(
 
     write_atomically(out, page)
     say(f"{out} is written")
+
+
+def _settings_page(_: typer.Context) -> str:
+    from perennial.ops.settings import Settings
+    from perennial.ops.settings.reference import reference_page
+
+    return reference_page(Settings)
+
+
+def _commands_page(context: typer.Context) -> str:
+    from perennial.ops.cli.reference import commands_page
+
+    return commands_page(context.find_root().command)
+
+
+def _api_page(_: typer.Context) -> str:
+    from perennial.ops.cli.reference import api_page, described_api
+
+    return api_page(*described_api())
+
+
+_PAGES: Mapping[Reference, Callable[[typer.Context], str]] = {
+    Reference.SETTINGS: _settings_page,
+    Reference.COMMANDS: _commands_page,
+    Reference.API: _api_page,
+}

@@ -1,7 +1,7 @@
 """How good a version is, out of its kept answers to held-out rows: classes, confusions and calibration; no training."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from perennial.continual.learning.metrics import accuracy_by_class, calibration_
 from perennial.continual.quality import AnswerFigures, HeldOutAnswers, judge_answers
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
+from perennial.ops.making.probing import ProbedVersion, kept_probes
+from perennial.ops.making.smaller import Compression, kept_compression
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.views.fairness import FairnessView, fairness_view
 
@@ -17,9 +19,11 @@ __all__ = [
     "CalibrationPoint",
     "ClassQuality",
     "VersionQuality",
+    "VersionReport",
     "VersionsBeside",
     "version_fairness",
     "version_quality",
+    "version_report",
     "versions_beside",
 ]
 
@@ -67,6 +71,42 @@ class VersionsBeside:
     second_alone: int
     neither: int
     classes: tuple[tuple[str, int, float, float], ...]  # label, rows, recall of the first, of the second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionReport:
+    """What is kept of a version beside its facts; None of what was not measured."""
+
+    model: str
+    version: int
+    quality: VersionQuality | None
+    fairness: FairnessView | None
+    probed: ProbedVersion | None
+    compressed: Compression | None
+
+    def without_texts(self) -> "VersionReport":
+        """The same for who may not read texts: confused classes have no examples."""
+        if self.quality is None:
+            return self
+        figures = self.quality.figures
+        bare = replace(figures, confused=tuple(replace(pair, examples=()) for pair in figures.confused))
+        return replace(self, quality=replace(self.quality, figures=bare))
+
+
+def version_report(ledger: Ledger, workspace: Workspace, model: str, version: int) -> VersionReport:
+    """Return all reports of a version.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    return VersionReport(
+        model=model,
+        version=version,
+        quality=version_quality(ledger, workspace, model, version),
+        fairness=version_fairness(ledger, workspace, model, version),
+        probed=kept_probes(workspace, model, version),
+        compressed=kept_compression(workspace, model, version),
+    )
 
 
 def version_quality(ledger: Ledger, workspace: Workspace, model: str, version: int) -> VersionQuality | None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 from perennial.ops.commands.accounts import add_token, set_account
 from tests.component.api_server import RunningApi, answering
 from tests.component.console_screen import Screen, chromium, picture
-from tests.component.console_workspace import LABELS, fill_console
+from tests.component.console_workspace import LABELS, REGIONS, fill_console
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(240)]
 _BASE = "/console/models/intent"
@@ -93,6 +93,28 @@ def test_a_version_tells_whom_it_answers_worse_what_disturbs_it_and_how_it_was_m
     assert "Whom it answers worse" in first, "its answers were kept too"
     for said in ("对谁回答得更差", "文本受扰动时", "压缩"):
         assert said in chinese
+
+
+def test_the_api_tells_of_a_version_and_of_rows_what_the_console_shows(site: RunningApi) -> None:
+    base = "/v1/models/intent"
+    with httpx.Client(base_url=site.url, timeout=30, verify=False) as client:
+        newest, first = (client.get(f"{base}/versions/{version}/report").json() for version in (_VERSIONS, 1))
+        classes = client.get(f"{base}/classes", params={"limit": 2})
+        page = client.get(f"{base}/rows", params={"label": "card", "limit": 5})
+        further = client.get(page.links["next"]["url"])
+        doubts = client.get(f"{base}/labels/doubts")
+        missing = client.get(f"{base}/versions/999/report")
+    figures = newest["quality"]["figures"]
+    assert (figures["rows"], [pair["examples"] for pair in figures["confused"]]) == (40, [[], []]), "no texts"
+    assert {each["group"] for each in newest["fairness"]["attributes"][0]["groups"]} == set(REGIONS)
+    assert newest["probed"]["membership"]["low"] == 0.55
+    assert newest["compressed"]["points"][0]["step"] == newest["compressed"]["chosen"]
+    assert (first["probed"], first["compressed"]) == (None, None)
+    assert [each["label"] for each in classes.json()] == sorted(LABELS)[:2]
+    assert "next" in classes.links
+    assert len(page.json()) == 5
+    assert {row["id"] for row in page.json()}.isdisjoint(row["id"] for row in further.json())
+    assert (doubts.status_code, missing.status_code) == (200, 404)
 
 
 def test_versions_are_shown_in_pages_of_fifty(browser: Browser, site: RunningApi) -> None:

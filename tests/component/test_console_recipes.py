@@ -178,3 +178,23 @@ def _send(client: httpx.Client, path: str, page: str = "", **fields: str) -> htt
     secret = form_secret(client.get(page or path).text)
     assert secret is not None
     return client.post(path, data={"secret": secret, **fields})
+
+
+def test_the_api_lists_items_and_withdraws_them(site: RunningApi) -> None:
+    base, kept = "/v1/models/films/items", {"X-Perennial": "1"}
+    first = site.ask("get", base, params={"limit": 1})
+    assert [item["name"] for item in first.json()] == [_NAME]
+    assert [item["name"] for item in site.ask("get", first.links["next"]["url"].removeprefix(site.url)).json()] == [
+        "new"
+    ]
+    plan = site.ask("post", f"{base}/withdrawals", json={"items": [_NAME], "dry_run": True}, headers=kept).json()
+    done = site.ask("post", f"{base}/withdrawals", json={"items": [_NAME]}, headers=kept).json()
+    assert plan["changed"] == done["changed"] == 1
+    again = {"items": [_NAME], "withdrawn": False}
+    assert site.ask("post", f"{base}/withdrawals", json=again, headers=kept).json()["changed"] == 1
+    assert [entry.action for entry in site.parts.ledger.audit_entries("films", limit=2)] == [
+        "items.withdrawn",
+        "items.put_back",
+    ]
+    assert site.ask("post", f"{base}/withdrawals", json={"items": ["nobody"]}, headers=kept).status_code == 404
+    assert site.ask("get", "/v1/models/intent/items").status_code in {404, 422}

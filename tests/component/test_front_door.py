@@ -540,7 +540,9 @@ def test_a_request_that_its_caller_traces_is_part_of_that_trace_and_others_are_n
     town: Town, collector: Receiver
 ) -> None:
     trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    before = len(collector.spans)
+    before, twice = len(collector.spans), [("traceparent", f"00-{trace}-{span}-01")] * 2
+    address = f"{town.url}/v2/models/{MODEL}/infer"
+    assert town.client.post(address, content=_request("card lost"), headers=twice).status_code == 200
     for named in ({}, {"traceparent": f"00-{trace}-{span}-01"}, {"traceparent": "00-nonsense-01"}):
         assert town.post(_request("card lost"), **named).status_code == 200
 

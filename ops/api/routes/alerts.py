@@ -63,6 +63,7 @@ def add_alerts(api: FastAPI, ledger: Ledger, desk: AlertDesk, labeller: Callable
 
     @api.get("/v1/models/{model}/alerts/{number}", dependencies=[Depends(viewer)])
     def alert(model: str, number: Annotated[int, Path(ge=1, lt=2**63)]) -> AlertView:
+        """One alert with the headlines that speak for it."""
         check_known(ledger, model)
         return desk.alert(model, number)
 

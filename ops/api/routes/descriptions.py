@@ -36,10 +36,12 @@ def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
 
     @api.get("/v1/models/{model}/descriptions", dependencies=[Depends(viewer)])
     def descriptions(model: str, page: Annotated[NamePage, Depends()]) -> list[DescribedClass]:
+        """Classes that are described in words, with their words."""
         return page.of(described_classes(ledger, model), lambda row: row.label)
 
     @api.put("/v1/models/{model}/descriptions/{label}")
     def put(model: str, label: _Label, body: DescriptionBody, actor: Annotated[str, Depends(operator)]) -> Described:
+        """Describe a class in words, by which it is known until it has rows."""
         return describe(ledger, model, {label: body.description}, actor=actor, retrain=body.retrain)
 
     @api.delete("/v1/models/{model}/descriptions/{label}")
@@ -49,4 +51,5 @@ def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
         actor: Annotated[str, Depends(operator)],
         retrain: Annotated[bool, Query()] = False,
     ) -> Dropped:
+        """Forget the words of a class; its rows stay."""
         return drop_description(ledger, model, label, actor=actor, retrain=retrain)

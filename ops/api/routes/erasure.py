@@ -41,5 +41,6 @@ def add_erasures(api: FastAPI, eraser: Eraser) -> None:
     def erasures(
         body: ErasureBody, caller: Annotated[Caller, Depends(NeedsSomewhere(Role.OPERATOR))]
     ) -> PersonPlan | PersonErasure:
+        """Remove all rows of a person from traffic, labels and models; with `dry_run` tell what would go."""
         check(caller, Role.OPERATOR, EVERY if body.model is None else body.model)
         return eraser.erase(body.key, model=body.model, dry_run=body.dry_run, actor=caller.name)

@@ -35,16 +35,19 @@ def add_health(api: FastAPI, control: HealthControl) -> None:
 
     @api.get("/healthz", response_model_exclude_none=True)
     def healthz(request: Request, response: Response) -> HealthView | HealthNames:
+        """How each part is; 503 where one is not well. Without a role it says no more than names."""
         health = control.health()
         response.status_code = 200 if health.healthy else 503
         return health if _may_look(request) else names_of(health)
 
     @api.get("/healthz/live")
     async def live() -> Alive:  # in no thread: those may all be waiting for something
+        """Whether the process answers at all."""
         return Alive()
 
     @api.get("/healthz/ready", response_model_exclude_none=True)
     def ready(request: Request, response: Response) -> ReadyView | ReadyName:
+        """Whether every model that has a champion answers; 503 until then."""
         seen = control.ready()
         response.status_code = 200 if seen.ready else 503
         return seen if _may_look(request) else ReadyName(ready=seen.ready)

@@ -136,6 +136,7 @@ def _add_models(api: FastAPI, ledger: Ledger) -> None:
 def _add_service(api: FastAPI, ledger: Ledger, control: ReadControl, feed: EventFeed) -> None:
     @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
     def metrics() -> Response:
+        """The series of the control process, as Prometheus reads them."""
         return _Prometheus(control.metrics())
 
     @api.get("/v1/status", dependencies=[Depends(viewer)])

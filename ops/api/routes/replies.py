@@ -54,6 +54,7 @@ def add_replies(api: FastAPI, librarian: Librarian) -> None:
         state: Annotated[str, Query()] = "",
         intent: Annotated[str, Query()] = "",
     ) -> list[ReplyView]:
+        """Approved, proposed and withdrawn replies, the newest version of each."""
         listed = librarian.reply_library(model).listed(state=state, intent=intent)
         return page.of(listed, lambda reply: f"{reply.id}#{reply.version:012}")  # an id may have two versions in a list
 

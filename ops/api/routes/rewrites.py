@@ -51,6 +51,7 @@ def add_rewrites(api: FastAPI, teller: Teller) -> None:
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def rewrites(model: str, asked: AskedRewrite) -> StreamingResponse:
+        """Tell an approved reply in another tone; pieces come as server-sent events, and the whole comes last."""
         rewrite = Rewrite(approved=asked.approved, tone=asked.tone, language=asked.language, name=asked.name)
         coming = await teller.rewrite(model, rewrite, key=asked.key)
         return StreamingResponse(_events(coming), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -11,11 +11,9 @@ from perennial.ops.console.desk import Desk, Shown, to
 from perennial.ops.console.paging import paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.ledger import Conflict
-from perennial.ops.making.probing import kept_probes
-from perennial.ops.making.smaller import kept_compression
 from perennial.ops.views.overview import model_cards
 from perennial.ops.views.status import CycleView
-from perennial.ops.views.version_quality import version_fairness, version_quality, versions_beside
+from perennial.ops.views.version_quality import version_report, versions_beside
 from perennial.ops.views.versions import version_view
 
 __all__ = ["add_models"]
@@ -57,10 +55,7 @@ def _add_pages(desk: Desk) -> None:
         facts = {
             "row": row,
             "figures": _flat(row.metrics),
-            "quality": version_quality(desk.ledger, desk.workspace, model, version),
-            "fairness": version_fairness(desk.ledger, desk.workspace, model, version),
-            "probed": kept_probes(desk.workspace, model, version),
-            "compressed": kept_compression(desk.workspace, model, version),
+            "report": version_report(desk.ledger, desk.workspace, model, version),
             "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
             "champion": None if route is None else route.champion,
             "numbers": numbers,

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from perennial.continual.errors import ConfigurationError, InputError, NotFound
 from perennial.ops.cli.main import app
 from perennial.ops.cli.prefixes import completed
+from perennial.ops.cli.reference import described_api
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.settings.reference import reference_page, setting_lines
@@ -35,6 +36,21 @@ def test_the_page_of_settings_is_what_there_is() -> None:
     )
     assert max(map(len, PAGE.read_text(encoding="utf-8").splitlines())) <= 200
     assert reference_page(Settings) in CliRunner().invoke(app, ["config", "docs"]).stdout
+
+
+@pytest.mark.parametrize("kind", ["commands", "api"])
+def test_the_pages_of_commands_and_of_the_api_are_what_there_is(kind: str) -> None:
+    page = PAGE.with_name(f"{kind}.md").read_text(encoding="utf-8")
+    printed = CliRunner().invoke(app, ["config", "docs", "--of", kind]).stdout
+    assert page == printed, f"run `perennial config docs --of {kind} --out docs/{kind}.md`"
+    assert page.count("\n| `") > (80 if kind == "commands" else 55)
+    assert [line for line in page.splitlines() if line.startswith("| `") and line.split(" | ")[1].strip() == ""] == []
+
+
+def test_each_operation_says_in_a_sentence_what_it_does() -> None:
+    document, _ = described_api()
+    said = {path: {m: o.get("description", "") for m, o in item.items()} for path, item in document["paths"].items()}
+    assert {(m, path) for path, item in said.items() for m, told in item.items() if not told.endswith(".")} == set()
 
 
 def test_every_setting_is_listed_once_with_what_it_may_be() -> None:
