@@ -8,13 +8,14 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from perennial.continual.arrays import softmax
-from perennial.continual.errors import ConfigurationError, ExportFailed
+from perennial.continual.errors import BundleRejected, ConfigurationError, ExportFailed, NotFound
 from perennial.continual.learning.adoption import Adoptable
 from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.card import ModelCard
@@ -22,12 +23,20 @@ from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.lexical import LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE
 from perennial.continual.preparation import clean
+from perennial.exporters.bundle import EngineKind
 from perennial.exporters.hugging_face import write_folder
 from perennial.exporters.hugging_face.given import perennial_parts
 from perennial.exporters.hugging_face.own_source import source_without_imports
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
 from perennial.exporters.trained import TrainedModel
+from perennial.ops.commands.hugging_face_folder import save_version
+from perennial.ops.ledger import Ledger, VersionRow, version_card
+from perennial.ops.parts import Parts
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.settings import ModelSettings, Settings
+from perennial.ops.store.workspace import Workspace
 from tests.component.encoders.tiny import TEXTS, write_classifier, write_encoder
+from tests.component.exporters.conftest import export
 from tests.component.strange_texts import TEXTS as STRANGE
 
 pytestmark = [pytest.mark.component, pytest.mark.slow]
@@ -252,3 +261,28 @@ def test_two_things_of_one_name_are_not_mixed(tmp_path: Path, monkeypatch: pytes
         source_without_imports(named["both"])
     with pytest.raises(ExportFailed, match="keep its name"):
         source_without_imports(named["alias"])
+
+
+def test_a_version_is_saved_out_of_its_bundle(tmp_path: Path, trained: TrainedModel) -> None:
+    settings = Settings(state=tmp_path, repository=tmp_path / "repository", models={"intent": ModelSettings()})
+    workspace, out = Workspace(settings), tmp_path / "out"
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        ledger.register_model("intent", {})
+        for version in (1, 2):
+            ledger.add_version(VersionRow(model="intent", version=version, card=version_card(labels=trained.labels)))
+        bundle = workspace.bundle("intent", 1)
+        export(bundle.parent, trained.folder, EngineKind.ONNXRUNTIME)
+        held = SimpleNamespace(workspace=workspace, ledger=ledger, repository=ModelRepository(workspace.repository))
+        parts = cast("Parts", held)
+        plan = save_version(parts, "intent", 1, out, dry_run=True)
+        assert (plan["folder"], out.exists()) == (str(out), False)
+        told = save_version(parts, "intent", 1, out)
+        assert (told["layout"], "model.safetensors" in told["files"]) == ("code", True)
+        with pytest.raises(NotFound, match=r"no bundle of version 2 any more; on disk are \[1\]"):
+            save_version(parts, "intent", 2, tmp_path / "other")
+        with pytest.raises(NotFound):
+            save_version(parts, "intent", 3, tmp_path / "other")
+        (bundle / "labels.json").write_text("[]")
+        with pytest.raises(BundleRejected, match=r"labels\.json"):
+            save_version(parts, "intent", 1, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

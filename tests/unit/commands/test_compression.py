@@ -23,6 +23,7 @@ from perennial.ops.commands import compression
 from perennial.ops.commands.compression import CompressionPlan, compress_version
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.smaller import kept_compression
 from perennial.ops.parts import Parts
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import ModelSettings, Settings
@@ -134,6 +135,8 @@ def test_the_fastest_within_the_bound_that_the_gate_accepts_is_published(
 ) -> None:
     steps(monkeypatch, ["unlike", "refused", "good", "slow", "lossy"])
     made = compress_version(parts, PLAN, actor="test")
+    assert kept_compression(parts.workspace, "intent", made.version or 0) == made
+    assert kept_compression(parts.workspace, "intent", 1) is None
     assert {point.step: point.verdict for point in made.points} == {
         "as it is": "what the others are compared with",
         "unlike": "refused: it answers otherwise",
