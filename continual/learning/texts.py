@@ -14,6 +14,8 @@ from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["Texts"]
 
+_MANY = 1_000  # texts, which are embedded faster at the cost of the last digits
+
 
 class Texts:
     """Embeds a job's texts; the encoder is loaded only when a text is not in the cache.
@@ -26,6 +28,7 @@ class Texts:
         self.folder = resolve_encoder(spec.encoder)
         self.fingerprint = fingerprint(self.folder)
         self._spec, self._context, self._embedder = spec, context, embedder
+        self._many = False
         self.cache = EmbeddingCache(
             spec.cache_folder,
             encoder=self.fingerprint,
@@ -35,8 +38,10 @@ class Texts:
 
     @cached_property
     def _encoder(self) -> Embedder:
-        spec = self._spec
-        return load_embedding(self.folder, images=spec.images, max_length=spec.max_length, threads=spec.threads)
+        spec, exact = self._spec, not self._many
+        return load_embedding(
+            self.folder, images=spec.images, max_length=spec.max_length, threads=spec.threads, exact=exact
+        )
 
     def _run(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._encoder(texts) if self._embedder is None else self._embedder(texts)
@@ -47,6 +52,7 @@ class Texts:
         Raises:
             Cancelled: the job was told to stop; what was embedded so far is kept.
         """
+        self._many = sum(not self.cache.holds(text) for text in set(texts)) >= _MANY
         return self.cache.embed(
             texts,
             self._run,

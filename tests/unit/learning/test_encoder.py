@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning import texts as texts_of_a_job
+from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import Encoder, InBfloat16, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.spec import JobSpec
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +156,21 @@ def test_embeddings_in_bfloat16_are_those_of_full_precision(tiny_encoder: Path) 
     assert np.allclose(np.linalg.norm(coarse, axis=1), 1.0, atol=1e-5)
     assert (exact * coarse).sum(axis=1).min() > InBfloat16.LEAST_COSINE
     assert not np.array_equal(exact, coarse)
+
+
+def test_only_a_training_with_many_new_texts_gives_up_the_last_digits(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exactly: list[bool] = []
+
+    def load(_folder: Path, *, exact: bool, **_how: object) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        exactly.append(exact)
+        return lambda texts: np.ones((len(texts), 32), np.float32)
+
+    monkeypatch.setattr(texts_of_a_job, "load_embedding", load)
+    monkeypatch.setattr(texts_of_a_job, "_MANY", 3)
+    for name, texts in (("few", ["a", "b", "a"]), ("many", ["a", "b", "c"]), ("many", ["a", "c", "d", "e"])):
+        out = tmp_path / name / "out"
+        spec = JobSpec(learner=LearnerName.RIDGE, examples=None, out=out, encoder=str(tiny_encoder))
+        texts_of_a_job.Texts(spec, Context())(texts)
+    assert exactly == [True, False, True], "of the last four texts two are known"
