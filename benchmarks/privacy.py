@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks import federation_data, record
 from benchmarks.federation_data import Rows
-from perennial.continual.federation.privacy import Privacy, longest_row, noised, outer_noise, sound
 from perennial.continual.learning.closed_form import CLOSED_FORMS, FastSettings
 from perennial.continual.learning.head import Priors
 from perennial.continual.learning.kernel_lda import Discriminant
 from perennial.continual.learning.selection import HeldOut, default_penalty
 from perennial.continual.learning.sums import NamedSums
+from perennial.continual.privacy.noise import Privacy, longest_row, noised, outer_noise, sound
 
 __all__ = ["main"]
 

@@ -92,6 +92,7 @@ class Lineage:
     learner: str | None = None
     rows: int = 0
     replay_rows: int = 0
+    privacy: Mapping[str, Any] | None = None  # what it has told of rows, with epsilon and delta; None: it has no noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

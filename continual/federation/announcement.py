@@ -11,9 +11,9 @@ import numpy as np
 
 from perennial.continual.errors import DataError
 from perennial.continual.federation.masking import Keys
-from perennial.continual.federation.privacy import Privacy, longest_row, outer_noise
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.preparation import admit_label, admit_name
+from perennial.continual.privacy.noise import Privacy, longest_row, outer_noise
 
 __all__ = ["LEAST_OPEN", "LEAST_SITES", "Announcement", "SiteList", "announcement_of", "seal_of"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
+from perennial.continual.privacy.noise import normal_of
 
 __all__ = ["ROOM", "FixedPoint", "Keys", "SecretNoise", "masked", "unmasked"]
 
@@ -19,7 +20,6 @@ _WORD, _SIGN = 64, 2  # bits: of a number, and of them kept for the sign and for
 _FINEST = 44  # bits behind the point: 6e-14
 _COARSEST = 36  # 1.5e-11
 ROOM = 4096.0  # of each site, for noise
-_DIGITS = 52  # bits of a uniform number: with half a step more it is exact, and so never 1
 _BLOCK = 1 << 20  # numbers at a time
 _INFO = b"perennial-federation-1"
 Floats = NDArray[np.float64]
@@ -121,12 +121,7 @@ class SecretNoise:
 
     def standard_normal(self, size: tuple[int, ...]) -> Floats:
         """The next ones."""
-        from scipy.special import ndtri
-
-        words = np.frombuffer(self._encryptor.update(bytes(8 * math.prod(size))), dtype="<u8")
-        uniform = ((words >> np.uint64(_WORD - _DIGITS)) + 0.5) * 2.0**-_DIGITS
-        normal: Floats = ndtri(uniform).reshape(size)
-        return normal
+        return normal_of(self._encryptor.update(bytes(8 * math.prod(size)))).reshape(size)
 
 
 def masked(words: Words, site: str, keys: Keys, others: Mapping[str, str], salt: bytes) -> Words:

@@ -24,12 +24,12 @@ from perennial.continual.federation.announcement import LEAST_OPEN, LEAST_SITES,
 from perennial.continual.federation.left_file import read_left
 from perennial.continual.federation.masking import ROOM, FixedPoint, Keys, masked, unmasked
 from perennial.continual.federation.others import Others, Shared
-from perennial.continual.federation.privacy import Normal, Privacy, longest_row, noised, outer_noise, sound
 from perennial.continual.federation.totals import check_size, settled
 from perennial.continual.federation.vectors import from_vector, to_vector
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS
 from perennial.continual.learning.sums import NamedSums, SumsFile
+from perennial.continual.privacy.noise import Normal, Privacy, longest_row, noised, outer_noise, sound
 
 __all__ = ["Round", "Sent"]
 

@@ -36,7 +36,11 @@ class JobErrors:
         if (reported := self._reported(result)) is not None:
             return reported
         if self.refused is not None and result.exit_code == self.refused.exit_code:
-            return self.refused(_last_line(result) or f"{self.what} was refused without a reason{self._place()}")
+            line = _last_line(result)
+            reason = (
+                line.partition(f"{self.refused.__name__}: ")[2] or line
+            )  # as jobs log an error: its class, its words
+            return self.refused(reason or f"{self.what} was refused without a reason{self._place()}")
         after = "" if self.next_step is None else f"; {self.next_step}"
         return self.failed(f"{self.what} {self._end(result)}{after}")
 

@@ -23,6 +23,7 @@ __all__ = [
     "FOREIGN_INSIDE",
     "FORMAT",
     "MODEL_FILE",
+    "PRIVACY",
     "ModelCard",
     "drop_card",
     "is_finished",
@@ -36,6 +37,7 @@ FOREIGN = "onnx"  # the head of a card whose folder `FOREIGN_INSIDE` holds a cla
 FOREIGN_INSIDE = "classifier"
 CLEANING = 2  # how texts are read: 1 as they are cleaned, 2 also with `fold_width`
 COMPRESSED = "compressed"  # among the settings of a card: it was made smaller, and has no sums to go on from
+PRIVACY = "privacy"  # among the settings of a card: what its version has told of rows, and how
 ENCODER_INSIDE = "encoder"  # what the card calls an encoder that lies in a folder of this name beside it
 
 

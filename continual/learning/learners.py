@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.card import COMPRESSED, ENCODER_INSIDE
+from perennial.continual.learning.card import COMPRESSED, ENCODER_INSIDE, PRIVACY
 from perennial.continual.learning.names import LearnerName, default_learner
 from perennial.continual.learning.port import Learner, Params
 from perennial.continual.learning.trained import STATISTICS_FILE
@@ -85,6 +85,10 @@ class _ClosedForm(_OfTexts):
         from perennial.continual.learning.replies.training import train_matcher
 
         within = _without_words(_within_encoder(spec))
+        if within.privacy is not None:
+            from perennial.continual.learning.private import train_private
+
+            return train_private(within, context, embedder)
         train_matcher(within, context, embedder)  # first: the card, which is written last, vouches for it too
         return train_fast(within, context, embedder)
 
@@ -241,14 +245,21 @@ def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None"
     return LEARNERS[spec.learner].train(spec, context, embedder)
 
 
-def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows: Callable[[], int]) -> bool:
+def outgrown(
+    card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows: Callable[[], int], private: str | None = None
+) -> bool:
     """Whether a closed form's sums should be made anew, from all of the rows that are stored.
 
     They hold what one closed form needs, and not what the other does. That is so where the settings name the other one.
     Where they leave the choice, a kernel LDA was the better one of few rows: once twice as many are there as when its
     settings were last chosen, both are tried again. A ridge is not left: what it lacks against the other vanishes with
     more rows. A model that was made smaller has no sums. `rows` counts them, and is asked only where that decides.
+
+    Sums that were told with noise go on with noise alone, and others without. `private` is what carries the noise now,
+    None where nothing does; gradients need every row each time.
     """
+    if private == "gradients" or (private is None) != (PRIVACY not in card.settings):
+        return True
     if card.settings.get(COMPRESSED):
         return learner in {LearnerName.AUTO, LearnerName.KERNEL_LDA, LearnerName.RIDGE}
     if card.head not in {LearnerName.KERNEL_LDA, LearnerName.RIDGE} or card.learner == LearnerName.FINETUNE:

@@ -54,6 +54,7 @@ class JobSpec:
     max_length: int = 128
     parent_version: int | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    privacy: dict[str, Any] | None = None  # see `perennial.continual.privacy.budget.Terms`; None: no noise
 
     def __post_init__(self) -> None:
         if self.max_length < 3 or self.threads < 0 or not 0 <= self.nice <= 19:

@@ -215,7 +215,7 @@ def admit_time(
 
 
 def admit_note(note: object, *, field: str = "reason") -> str:
-    """A person's words for the record, on one line; controls and hidden characters are left out.
+    """A person's words for the record, on one line, without personal data; controls and hidden characters are left out.
 
     Raises:
         DataError: it is no text, holds half a surrogate pair, is blank, or is longer than 500 characters.
@@ -223,7 +223,7 @@ def admit_note(note: object, *, field: str = "reason") -> str:
     >>> admit_note("too slow\\n since noon")
     'too slow since noon'
     """
-    kept = clean(_whole(note, field, 4 * NOTE_CHARACTERS))
+    kept = deidentify(clean(_whole(note, field, 4 * NOTE_CHARACTERS)))
     if not has_visible(kept) or len(kept) > NOTE_CHARACTERS:
         raise DataError(f"{field} {shown(note)} has {len(kept)} characters; give 1 to {NOTE_CHARACTERS}")
     return kept

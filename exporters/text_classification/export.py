@@ -11,6 +11,7 @@ from perennial.continual.atomic_file import share_file
 from perennial.continual.learning.card import MODEL_FILE
 from perennial.continual.learning.open_set import OPEN_SET_FILE
 from perennial.continual.learning.replies.matcher import MATCHER_FILE
+from perennial.continual.learning.told_sums import TOLD_FILE
 from perennial.continual.learning.trained import HEAD_FILE, OTHERS_FILE, PROOF_FILE, STATISTICS_FILE
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import Manifest, digest
@@ -65,7 +66,7 @@ class LabelsExportable:
         for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE, MATCHER_FILE):
             if (trained.folder / name).is_file():
                 shutil.copyfile(trained.folder / name, folder / name)
-        for name in (STATISTICS_FILE, OTHERS_FILE):
+        for name in (STATISTICS_FILE, OTHERS_FILE, TOLD_FILE):
             if (trained.folder / name).is_file():
                 share_file(trained.folder / name, folder / name)
         if trained.encoder.is_relative_to(trained.folder):

@@ -33,7 +33,7 @@ def announce(
 
     The sums of the version that answers now are the ones to be sent. A site with other features is refused.
     """
-    from perennial.continual.federation.privacy import Privacy
+    from perennial.continual.privacy.noise import Privacy
     from perennial.ops.cli.actor import actor
     from perennial.ops.commands.federation import Site
 

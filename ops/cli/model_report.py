@@ -92,7 +92,7 @@ _TOLD: Mapping[str, Callable[["Parts", str, int], _Told]] = {"ranking": _of_list
 
 def _show(report: "ModelReport") -> None:
     from perennial.ops.views.fairness_lines import fairness_lines, probe_lines
-    from perennial.ops.views.model_report_lines import finding_lines, of_no_class
+    from perennial.ops.views.model_report_lines import finding_lines, of_no_class, privacy_told
 
     say(report.verdict)
     if report.answers is not None:
@@ -114,5 +114,6 @@ def _show(report: "ModelReport") -> None:
         missing = [(each.label, each.rows) for each in report.unserved]
         print_table("Classes that it does not answer with", ("class", "rows"), missing)
     about_people = (*fairness_lines(report.fairness), *probe_lines(report.probed))
-    for line in (of_no_class(report.open_set), *finding_lines(report.findings), *about_people):
+    promised = (of_no_class(report.open_set), privacy_told(report.privacy))
+    for line in (*promised, *finding_lines(report.findings), *about_people):
         say(line)

@@ -20,7 +20,7 @@ from perennial.continual.errors import (
 from perennial.continual.intervals import Interval, bonett_price
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, Progress, run_job
-from perennial.continual.learning.card import read_card
+from perennial.continual.learning.card import PRIVACY, read_card
 from perennial.continual.learning.compression import CompressionSpec, Step, StepMade, usual_steps
 from perennial.continual.learning.encoder import resolve_encoder
 from perennial.continual.learning.names import LearnerName
@@ -76,7 +76,7 @@ def plan_compression(
         NotFound: there is no such version on disk.
         ConfigurationError: it is no classifier of texts that was trained here, or the engine is none of this machine.
         DataError: there are no rows to teach or to judge by.
-        Refused: its encoder was tuned on rows that were erased.
+        Refused: its encoder was tuned on rows that were erased, or it was learnt with noise.
     """
     settings, bundle = parts.workspace.model(model), parts.workspace.bundle(model, version)
     if not bundle.is_dir():
@@ -88,6 +88,11 @@ def plan_compression(
     if card.head not in KERNEL_HEADS | NETWORK_HEADS:
         raise ConfigurationError(
             f"version {version} of {model} has a {card.head!r} head, which was trained elsewhere; make it smaller there"
+        )
+    if PRIVACY in card.settings:
+        raise Refused(
+            f"version {version} of {model} was learnt with noise, and making it smaller learns from rows without; take "
+            "a smaller encoder: learning.encoder"
         )
     named = "onnxruntime" if engine == "auto" else engine
     kind, form = engines_to_try(named, "int8" if precision == "auto" else precision)[0]

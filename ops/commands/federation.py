@@ -8,13 +8,13 @@ from perennial.continual.errors import ConfigurationError, DataError, NotFound, 
 from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
-from perennial.continual.federation.privacy import Privacy
 from perennial.continual.federation.round import Round
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.closed_form import CLOSED_FORMS
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.trained import STATISTICS_FILE
+from perennial.continual.privacy.noise import Privacy
 from perennial.ops.commands.retraining import asked_retraining
 from perennial.ops.parts import Parts
 from perennial.ops.store.federation import Federation, OpenRound

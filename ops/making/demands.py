@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.card import PRIVACY, is_finished, read_card
 from perennial.continual.records import Split
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, VersionRow
@@ -23,9 +23,10 @@ class Demands:
 
     @classmethod
     def on(cls, ledger: Ledger, workspace: Workspace, model: str, version: int, champion: VersionRow) -> Self:
-        """The settings' rules, except for three challengers that cannot show a gain on fresh rows.
+        """The settings' rules, except for challengers that cannot show a gain on fresh rows.
 
-        One that takes the place of a champion whose encoder was tuned on erased rows may lose `margin_points`. One
+        One that takes the place of a champion whose encoder was tuned on erased rows may lose `margin_points`, and so
+        may the first one with noise. One
         that brings described classes without held-out rows may take nothing from the old classes: their rows are
         judged with every class allowed, so that a description which draws them away is refused. The same holds for
         one with other sums of other sites than the champion has.
@@ -37,7 +38,8 @@ class Demands:
             "min_fresh_rows": cycle.min_fresh_rows,
             "old_rows_bind": task_named(workspace.model(model).task).stays_right,
         }
-        if StartingPoint.of(ledger, workspace, model, champion).afresh:
+        begins = StartingPoint.of(ledger, workspace, model, champion).afresh
+        if begins or _noise_is_new(workspace, model, version, champion):
             most = max(cycle.max_forgetting_points, cycle.margin_points)
             return cls(rules=rules | {"min_gain_points": -most, "max_forgetting_points": most, "min_fresh_rows": 0})
         if _others_changed(workspace, model, version, champion):
@@ -49,9 +51,24 @@ class Demands:
 
 def _others_changed(workspace: Workspace, model: str, version: int, champion: VersionRow) -> bool:
     """By what the two are made of: others may have been taken or left since the challenger was trained."""
-    trained = workspace.run(model, version) / "trained"
-    challenger = trained if is_finished(trained) else workspace.bundle(model, version)
+    challenger = _made(workspace, model, version)
     return _others_in(challenger) != _others_in(workspace.bundle(model, champion.version))
+
+
+def _noise_is_new(workspace: Workspace, model: str, version: int, champion: VersionRow) -> bool:
+    """Whether the challenger was learnt with noise and the champion without: what noise costs is no forgetting."""
+    before, after = workspace.bundle(model, champion.version), _made(workspace, model, version)
+    return _has_noise(after) and not _has_noise(before)
+
+
+def _has_noise(folder: Path) -> bool:
+    return is_finished(folder) and PRIVACY in read_card(folder).settings
+
+
+def _made(workspace: Workspace, model: str, version: int) -> Path:
+    """Where a challenger lies by now."""
+    trained = workspace.run(model, version) / "trained"
+    return trained if is_finished(trained) else workspace.bundle(model, version)
 
 
 def _others_in(folder: Path) -> str | None:

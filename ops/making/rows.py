@@ -220,7 +220,9 @@ class ModelRows:
             learnable = self._of_classes(self._all_train(), champion)
             return len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
 
-        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
+        told = self._workspace.model(self._model).privacy
+        private = None if told.epsilon is None else told.by
+        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows, private=private)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

@@ -37,6 +37,8 @@ class StartingPoint:
             return cls(encoder=base, previous=None, afresh=True)
         bundle = workspace.bundle(model, champion.version)
         tuned = bundle / ENCODER_INSIDE
+        if tuned.is_dir() and workspace.model(model).privacy.epsilon is not None:  # it has learnt rows without noise
+            return cls(encoder=base, previous=None, afresh=True)
         encoder = str(tuned) if (tuned / "config.json").is_file() else base
         return cls(encoder=encoder, previous=bundle, afresh=False)
 

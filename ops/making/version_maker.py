@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
-from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
+from perennial.continual.errors import DataError, ExportFailed, ParityFailed, Refused, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import WarmJobs
-from perennial.continual.learning.card import is_finished
+from perennial.continual.learning.card import PRIVACY, is_finished, read_card
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.rows import write_rows
@@ -33,6 +33,7 @@ from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import LearningSettings
 from perennial.ops.store.federation import Federation
 from perennial.ops.store.kept_items import kept_items
+from perennial.ops.store.privacy import terms_of
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["PROVING", "TRAINING", "EngineOrder", "VersionMaker", "engine_metrics"]
@@ -180,6 +181,9 @@ class VersionMaker:
             items=kept_items(self._workspace, self._model),
             images=self._workspace.named_inputs(self._model),
             parent_version=None if champion is None else champion.version,
+            privacy=terms_of(
+                self._workspace, self._model, version, corrects=own["previous"] if _corrects(own) else None
+            ),
             **own,
         )
 
@@ -199,6 +203,7 @@ class VersionMaker:
 
         Raises:
             TrainingFailed: the process ended without a model.
+            Refused: the budget of privacy is spent.
         """
         folder = self.folder(version)
         spec.write(folder / f"{name}.json")
@@ -208,6 +213,7 @@ class VersionMaker:
             raise JobErrors(
                 what=what or f"training of {self._model} version {version}",
                 failed=TrainingFailed,
+                refused=Refused,
                 log=folder / f"{name}.log",
                 next_step=next_step,
             ).of(result)
@@ -248,6 +254,7 @@ class VersionMaker:
                 learner=self._learning(champion).learner,
                 rows=len(rows.fresh),
                 replay_rows=len(rows.replay),
+                privacy=read_card(self.trained(version)).settings.get(PRIVACY),
             ),
             held_out=nameless(task, proof),
             calibration=nameless(task, (*rows.examples, *rows.replay) or proof),
@@ -347,6 +354,11 @@ class VersionMaker:
             warm=self._warm,
             waiting=self._waiting.get(module),
         )
+
+
+def _corrects(own: Mapping[str, Any]) -> bool:
+    """Whether a job takes rows back from a version and learns none."""
+    return own.get("examples") is None and own.get("erase") is not None
 
 
 def engine_metrics(manifest: Manifest) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.names import LEARNERS_OF, default_learner
+from perennial.continual.learning.names import AUTO_ENCODER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, learns_labels, reads_words, task_named
 from perennial.ops.safety.secrecy import shown_problems
@@ -18,6 +18,7 @@ from perennial.ops.settings.federation import FederationSettings
 from perennial.ops.settings.generation import GenerationSettings
 from perennial.ops.settings.headlines import EventWatchSettings, FeedSettings
 from perennial.ops.settings.learning import EngineSettings, LearningSettings
+from perennial.ops.settings.privacy import PrivacySettings
 from perennial.ops.settings.reference import meant
 from perennial.ops.settings.robustness import RobustnessSettings
 from perennial.ops.settings.section import Section
@@ -25,6 +26,8 @@ from perennial.ops.settings.section import Section
 __all__ = ["ModelSettings", "RefusedModel", "name_problem", "refused_models"]
 
 
+_WITH_NOISE = ("text_classification", "opinion", "image_classification")  # tasks of labels, and of nothing beside them
+_RANGED = ("auto", "int8", "fp8")  # precisions that are, or may be, scaled by what rows give
 _STREAM = "_stream"  # behind a model's name: what sends its answers piece by piece
 
 
@@ -39,6 +42,7 @@ class ModelSettings(Section):
     fairness: FairnessSettings = Field(default_factory=FairnessSettings)
     robustness: RobustnessSettings = Field(default_factory=RobustnessSettings)
     federation: FederationSettings = Field(default_factory=FederationSettings)
+    privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     generation: GenerationSettings = Field(default_factory=GenerationSettings)
     events: EventWatchSettings = Field(default_factory=EventWatchSettings)
     feeds: dict[str, FeedSettings] = Field(default_factory=dict, description="by a name of your own; of task opinion")
@@ -80,6 +84,37 @@ class ModelSettings(Section):
             raise ValueError(
                 f"fairness.attributes declares {', '.join(self.fairness.attributes)}, and rows of task {self.task!r} "
                 "keep none: only labelled rows do; take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_hides_all_that_is_learnt(self) -> Self:
+        """Refuse a promise of privacy beside what rows would choose or teach without noise."""
+        privacy, learning = self.privacy, self.learning
+        if privacy.epsilon is None:
+            return self
+        if privacy.version_epsilon is not None and privacy.version_epsilon > privacy.epsilon:
+            raise ValueError(
+                f"privacy.version_epsilon {privacy.version_epsilon:g} is above privacy.epsilon {privacy.epsilon:g}, "
+                "the budget of all versions; set it to that or less"
+            )
+        if self.task not in _WITH_NOISE:
+            raise ValueError(
+                f"privacy.epsilon is for models of task {' or '.join(_WITH_NOISE)}, and this one is of {self.task!r}"
+            )
+        if (learning.learner, learning.first_learner or learning.learner) != (LearnerName.KERNEL_LDA,) * 2:
+            raise ValueError(
+                f'privacy.epsilon needs learning.learner = "kernel_lda"; {learning.learner.value!r} has no noise'
+            )
+        if learning.encoder == AUTO_ENCODER:
+            raise ValueError(
+                "privacy.epsilon needs an encoder that is named: rows choose an automatic one without noise; set "
+                "learning.encoder, e.g. packaged:minilm"
+            )
+        if self.engine.precision in _RANGED:
+            raise ValueError(
+                f"privacy.epsilon needs an engine whose ranges are not taken from rows, and engine.precision "
+                f"{self.engine.precision!r} may be one that is; set fp32 or bf16"
             )
         return self
 

@@ -15,12 +15,14 @@ from pydantic_settings import (
 )
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.preparation.presidio import with_presidio
 from perennial.continual.tasks import DEFAULT_TASK
 from perennial.continual.text_file import SavedText
 from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
 from perennial.ops.settings.cycle import ScheduleSettings
 from perennial.ops.settings.model import ModelSettings, RefusedModel, name_problem, refused_models
 from perennial.ops.settings.notify import NotifySettings
+from perennial.ops.settings.personal import PersonalSettings
 from perennial.ops.settings.reference import meant
 from perennial.ops.settings.serving import ApiSettings, TraceSettings, TrafficSettings, TritonSettings
 
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     traces: TraceSettings = Field(default_factory=TraceSettings)
+    personal: PersonalSettings = Field(default_factory=PersonalSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     models: dict[str, ModelSettings] = Field(
@@ -162,6 +165,7 @@ def load_settings(config: Path | None = None) -> Settings:
     if refused and not settings.models:
         problems = "; ".join(model.problem for model in refused.values())
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}")
+    with_presidio(settings.personal.presidio)
     base = path.resolve().parent
     located = Settings.model_construct(
         **{

@@ -1,10 +1,8 @@
 """What a model keeps of its exchanges with other sites: their sums, and the keys of rounds that are not over."""
 
-import fcntl
 import json
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +10,10 @@ from pathlib import Path
 from perennial.continual.atomic_file import share_file, write_atomically
 from perennial.continual.errors import DataError, Refused
 from perennial.continual.federation.others import Others, Shared
-from perennial.continual.federation.privacy import Privacy, epsilon_of
 from perennial.continual.learning.trained import OTHERS_FILE
 from perennial.continual.preparation import admit_name
+from perennial.continual.privacy.budget import alone
+from perennial.continual.privacy.noise import Privacy, epsilon_of
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Federation", "OpenRound", "Spent"]
@@ -146,7 +145,7 @@ class Federation:
             Refused: all rounds together would tell more than the limit allows.
             DataError: what was spent cannot be read.
         """
-        with _alone(self._folder / "budget.lock"):
+        with alone(self._folder / "budget.lock"):
             spent = self.spent
             known = any(one.round == public_key for one in spent)
             mu = 1.0 / privacy.multiplier
@@ -182,12 +181,3 @@ class Federation:
 
     def _of(self, public_key: str) -> Path:
         return self._folder / "rounds" / f"{admit_name(public_key, field='public key')}.json"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Nobody else is in a block on this path meanwhile, in this process or another."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,10 +1,11 @@
 """How good a version is: its answers to held-out rows beside simple baselines, and what its rows tell."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.card import PRIVACY, is_finished, read_card
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.quality import (
     AnswerFigures,
@@ -27,7 +28,7 @@ from perennial.ops.making.rows import ModelRows
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.views.fairness import FairnessView, fairness_view
 
-__all__ = ["BaselineView", "ModelReport", "OpenSetView", "model_report"]
+__all__ = ["BaselineView", "ModelReport", "OpenSetView", "PrivacyView", "model_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +55,28 @@ class OpenSetView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyView:
+    """What a version's noise hides; `epsilon` is what it tells of a row by itself, and `epsilon_spent` what all have.
+
+    `told` says of which rows it told, `by` what carries the noise; `budget` is None where nothing limits it.
+    """
+
+    by: str
+    told: str
+    epsilon: float
+    delta: float
+    epsilon_spent: float
+    budget: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReport:
     """What is known of a version's quality. `verdict` is the sentence that matters most.
 
     `answers` is None, and the verdict says why, where the version's answers were not kept. `unserved` are classes of
     the rows that it cannot answer with. `open_set` is None where the version takes every text for one of its classes.
-    `fairness` is None where the settings declare no attribute, `probed` where `--probe` was never asked for.
+    `fairness` is None where the settings declare no attribute, `probed` where `--probe` was never asked for, `privacy`
+    where the version was learnt without noise.
     """
 
     model: str
@@ -73,6 +90,7 @@ class ModelReport:
     open_set: OpenSetView | None = None
     fairness: FairnessView | None = None
     probed: ProbedVersion | None = None
+    privacy: PrivacyView | None = None
 
 
 def model_report(
@@ -126,6 +144,7 @@ def model_report(
         open_set=_open_set(workspace.bundle(model, version)),
         fairness=fairness_view(workspace.model(model).fairness, proof, answers),
         probed=kept_probes(workspace, model, version),
+        privacy=_privacy(workspace.bundle(model, version)),
     )
 
 
@@ -145,6 +164,21 @@ def _open_set(bundle: Path) -> OpenSetView | None:
         return None
     recall = read_card(bundle).metrics.get("holdout_new_class_recall")
     return OpenSetView(false_refusals=found.false_refusals, rows=found.rows, new_class_recall=recall)
+
+
+def _privacy(bundle: Path) -> PrivacyView | None:
+    told = read_card(bundle).settings.get(PRIVACY) if is_finished(bundle) else None
+    if told is None:
+        return None
+    limit = float(told["budget"])
+    return PrivacyView(
+        by=str(told["by"]),
+        told=str(told["told"]),
+        epsilon=float(told["epsilon"]),
+        delta=float(told["delta"]),
+        epsilon_spent=float(told["epsilon_spent"]),
+        budget=limit if math.isfinite(limit) else None,
+    )
 
 
 def _baselines(train: list[Example], proof: list[Example], seed: int, *, words: bool) -> tuple[BaselineFigures, ...]:

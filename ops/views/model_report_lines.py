@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from perennial.continual.preparation import quoted
 from perennial.continual.quality import RowFindings, SmallClass
-from perennial.ops.views.model_report import ModelReport, OpenSetView
+from perennial.ops.views.model_report import ModelReport, OpenSetView, PrivacyView
 
-__all__ = ["finding_lines", "of_no_class", "report_lines"]
+__all__ = ["finding_lines", "of_no_class", "privacy_told", "report_lines"]
 
 _LISTED = 5
 _TEXT = 100  # characters of a text that is quoted
@@ -66,6 +66,7 @@ def report_lines(report: ModelReport) -> Iterator[str]:
             often = "once" if pair.rows == 1 else f"{pair.rows} times"
             yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {often}, e.g. {texts}"
     yield of_no_class(report.open_set)
+    yield privacy_told(report.privacy)
     if report.unserved:
         yield (
             f"{_classes(len(report.unserved))} rows but no answer in this version: {_counted(report.unserved)}"
@@ -84,6 +85,18 @@ def of_no_class(told: OpenSetView | None) -> str:
     if told.new_class_recall is None:
         return sentence
     return f"{sentence}; had their class been missing, it would be false for {100 * told.new_class_recall:.0f}% of them"
+
+
+def privacy_told(view: PrivacyView | None) -> str:
+    """What the answers may tell of a row that was learnt, in a sentence."""
+    if view is None:
+        return "privacy: it was learnt without noise, and nothing bounds what its answers tell of a row"
+    limit = "" if view.budget is None else f" of a budget of {view.budget:g}"
+    return (
+        f"privacy: noise on {view.by} bounds what its answers tell of a row; it told of {view.told} with epsilon "
+        f"{view.epsilon:g}, and all versions together have spent epsilon {view.epsilon_spent:.3g}{limit} at delta "
+        f"{view.delta:g} (docs/privacy.md)"
+    )
 
 
 def _classes(count: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from perennial.ops.views.fairness_page import fairness_sections
 from perennial.ops.views.model_report import ModelReport
-from perennial.ops.views.model_report_lines import finding_lines, of_no_class
+from perennial.ops.views.model_report_lines import finding_lines, of_no_class, privacy_told
 from perennial.ops.views.page_parts import STYLE, safe, table
 
 __all__ = ["model_report_page"]
@@ -17,6 +17,7 @@ def model_report_page(report: ModelReport) -> str:
     items = "".join(f"<li>{safe(line)}</li>" for line in finding_lines(report.findings))
     parts.append(f"<h2>What the rows tell</h2><ul>{items}</ul>" if items else "")
     parts.append(f"<h2>What is of none of its classes</h2><p>{safe(of_no_class(report.open_set))}</p>")
+    parts.append(f"<h2>What it may tell of a row</h2><p>{safe(privacy_told(report.privacy))}.</p>")
     if report.unserved:
         rows = ((each.label, each.rows) for each in report.unserved)
         parts.append(f"<h2>Classes that it does not answer with</h2>{table(('class', 'rows'), rows)}")

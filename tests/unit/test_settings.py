@@ -1,11 +1,12 @@
 """Settings: where they come from, and what a wrong one is told."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perennial.continual.errors import ConfigurationError, NotFound
-from perennial.ops.settings import Settings, load_settings
+from perennial.ops.settings import ModelSettings, Settings, load_settings
 from perennial.ops.store.workspace import Workspace
 
 
@@ -108,3 +109,26 @@ def test_a_bad_section_is_put_aside_and_keeps_no_other_model_from_being_used(tmp
     assert set(settings.refused) == {"bad", "bad_engine", "Good"}
     with pytest.raises(ConfigurationError, match=r"settings of model bad cannot be used: models\.bad\.learning"):
         Workspace(settings).model("bad")
+
+
+_PRIVATE: dict[str, dict[str, Any]] = {
+    "learning": {"learner": "kernel_lda", "encoder": "packaged:minilm"},
+    "engine": {"precision": "fp32"},
+    "privacy": {"epsilon": 8.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"learning": {"learner": "ridge", "encoder": "packaged:minilm"}}, "'ridge' has no noise"),
+        ({"learning": {"learner": "kernel_lda"}}, "needs an encoder that is named"),
+        ({"engine": {}}, "engine.precision 'auto' may be one that is; set fp32"),
+        ({"privacy": {"epsilon": 8.0, "version_epsilon": 9.0}}, "version_epsilon 9 is above privacy.epsilon 8"),
+        ({"task": "replies"}, "and this one is of 'replies'"),
+    ],
+)
+def test_a_promise_of_privacy_beside_what_breaks_it_is_refused(changed: dict[str, Any], told: str) -> None:
+    assert ModelSettings.model_validate(_PRIVATE).privacy.by == "sums"
+    with pytest.raises(ValueError, match=told):
+        ModelSettings.model_validate({**_PRIVATE, **changed})

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from perennial.continual.errors import NotFound
 from perennial.continual.fairness.probes import probe_names
 from perennial.continual.fairness.thresholds import EqualThresholds, equal_thresholds
+from perennial.continual.learning.card import PRIVACY
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.quality.membership import membership_auc
@@ -218,3 +219,16 @@ def _thresholds() -> EqualThresholds:
     found = equal_thresholds("region", groups, labels, given, scores, label="yes", figure="selection_rate")
     assert found is not None
     return found
+
+
+def test_what_a_version_may_tell_of_a_row_is_told(config: Path, tmp_path: Path) -> None:
+    assert "it was learnt without noise" in _html(config, tmp_path)
+    bundle = Workspace(load_settings(config)).bundle("intent", 1)
+    bundle.mkdir(parents=True)
+    noise = {"by": "sums", "told": "new rows", "epsilon": 4.0, "delta": 1e-5, "epsilon_spent": 5.81, "budget": 8.0}
+    text_card(settings={PRIVACY: noise}).write(bundle)
+    assert json.loads(_report(config, "1", "--json").stdout)["privacy"] == noise
+    told = "with epsilon 4, and all versions together have spent epsilon 5.81 of a budget of 8 at delta 1e-05"
+    assert told in _html(config, tmp_path)
+    text_card(settings={PRIVACY: {**noise, "budget": float("inf")}}).write(bundle)
+    assert json.loads(_report(config, "1", "--json").stdout)["privacy"]["budget"] is None

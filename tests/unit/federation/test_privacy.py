@@ -12,15 +12,6 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
-from perennial.continual.federation.privacy import (
-    Privacy,
-    delta_of,
-    epsilon_of,
-    longest_row,
-    noised,
-    outer_noise,
-    sound,
-)
 from perennial.continual.federation.round import Round
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.class_sums import ClassRows
@@ -29,6 +20,15 @@ from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import NamedSums, SumsFile
+from perennial.continual.privacy.noise import (
+    Privacy,
+    delta_of,
+    epsilon_of,
+    longest_row,
+    noised,
+    outer_noise,
+    sound,
+)
 
 SITES = ("east", "north", "west")
 

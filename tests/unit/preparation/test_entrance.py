@@ -313,3 +313,7 @@ def test_no_example_can_be_made_that_a_database_cannot_keep(field: str, bad: str
     fields = {"text": "t", "label": "l", "key": "k", "prediction_id": "p", field: bad}
     with pytest.raises(DataError, match=f"{field} holds U\\+"):
         Example(at=NOW, **fields)
+
+
+def test_a_note_of_a_person_keeps_nobody_elses_address() -> None:
+    assert admit_note("Jo asked: jo@example.com, 138-1234-5678") == "Jo asked: [email], [number]"

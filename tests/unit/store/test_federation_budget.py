@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perennial.continual.errors import DataError, Refused
-from perennial.continual.federation.privacy import Privacy
+from perennial.continual.privacy.noise import Privacy
 from perennial.ops.settings import load_settings
 from perennial.ops.store.federation import Federation
 from perennial.ops.store.workspace import Workspace

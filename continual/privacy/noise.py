@@ -6,8 +6,9 @@ floating-point numbers.
 """
 
 import math
+import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,19 @@ from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import NamedSums, mirror_lower
 
-__all__ = ["Normal", "Privacy", "delta_of", "epsilon_of", "longest_row", "noised", "outer_noise", "sound"]
+__all__ = [
+    "Normal",
+    "Privacy",
+    "SystemNoise",
+    "clipped",
+    "delta_of",
+    "epsilon_of",
+    "longest_row",
+    "noised",
+    "normal_of",
+    "outer_noise",
+    "sound",
+]
 
 _OUTER, _SUMS, _COUNTS = 0.5, 0.49, 0.01  # shares of the budget: means matter as much as the scatter, counts little
 _LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4
@@ -27,6 +40,7 @@ _FLOOR = 0.3  # of the noise's own spread: what every direction weighs beside wh
 _SQUARE = 2.0  # of a row of cosines sqrt(2 / D) cos(..): no row is longer, most have length 1
 _ROUNDING = 1e-6
 _UNIT = 1.0 + 2.0**-8  # an embedding of length 1, kept as float16 or bfloat16, is no longer
+_WORD, _DIGITS = 64, 52  # bits: of a random number, and of a uniform one, exact with half a step more and so never 1
 Floats = NDArray[np.float64]
 
 
@@ -73,6 +87,37 @@ class Normal(Protocol):
     def standard_normal(self, size: tuple[int, ...], /) -> Floats:
         """The next numbers."""
         ...
+
+
+class SystemNoise:
+    """Normal numbers out of what the system calls random enough for keys: nobody can foretell or repeat them.
+
+    >>> SystemNoise().standard_normal((2, 1)).shape
+    (2, 1)
+    """
+
+    def standard_normal(self, size: tuple[int, ...]) -> Floats:
+        """The next ones."""
+        return normal_of(os.urandom(8 * math.prod(size))).reshape(size)
+
+
+def normal_of(content: bytes) -> Floats:
+    """The normal numbers, (n,), that 8 n random bytes stand for."""
+    from scipy.special import ndtri
+
+    words: NDArray[np.uint64] = np.frombuffer(content, dtype="<u8")
+    normal: Floats = ndtri(((words >> np.uint64(_WORD - _DIGITS)) + 0.5) * 2.0**-_DIGITS)
+    return normal
+
+
+def clipped(X: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The rows, (n, d), none of them longer than 1 and the rounding of few bits: those that are, are shortened.
+
+    >>> clipped(np.array([[3.0, 4.0], [0.6, 0.8]])).round(2).tolist()
+    [[0.6, 0.8], [0.6, 0.8]]
+    """
+    lengths = np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    return X if lengths.max(initial=0.0) <= _UNIT else np.where(lengths > _UNIT, X / lengths, X).astype(X.dtype)
 
 
 def delta_of(epsilon: float, mu: float) -> float:

@@ -1,0 +1,1 @@
+"""Differential privacy: noise on sums, what it costs, and a budget of it."""

@@ -1,0 +1,43 @@
+"""What a model's versions may tell of rows, and the file of what they have told."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.learning.card import PRIVACY, is_finished, read_card
+from perennial.continual.preparation import admit_name
+from perennial.continual.privacy.budget import Terms
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["budget_of", "terms_of"]
+
+
+def budget_of(workspace: Workspace, model: str) -> Path:
+    """Where it is kept what a model's versions have told; a backup holds it, and a removed model forgets it."""
+    return workspace.state / "privacy" / f"{admit_name(model)}.json"
+
+
+def terms_of(workspace: Workspace, model: str, version: int, *, corrects: Path | None = None) -> dict[str, Any] | None:
+    """What the training of a version is told of privacy; None where it is learnt without noise.
+
+    One that `corrects` a bundle keeps that one's noise or has none, whatever the settings say by now.
+    """
+    settings = workspace.model(model).privacy
+    epsilon, delta = settings.version_epsilon or settings.epsilon, settings.delta
+    by: str = settings.by
+    if corrects is not None:
+        before = read_card(corrects).settings.get(PRIVACY) if is_finished(corrects) else None
+        if before is None:
+            return None
+        epsilon, delta, by = float(before["epsilon"]), float(before["delta"]), str(before["by"])
+    if epsilon is None:
+        return None
+    return Terms(
+        epsilon=epsilon,
+        delta=delta,
+        limit=math.inf if settings.epsilon is None else settings.epsilon,
+        budget=budget_of(workspace, model),
+        model=model,
+        version=version,
+        by=by,
+    ).record()
