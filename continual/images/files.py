@@ -1,11 +1,12 @@
 """Labelled images on disk: a folder for each class, or a table whose rows name files beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from perennial.continual.errors import DataError, RowsRefused
-from perennial.continual.images.picture import MOST_BYTES, read_image
+from perennial.continual.images.picture import MOST_BYTES, Picture, read_image
 from perennial.continual.images.store import ImageStore
 from perennial.continual.preparation import (
     LABEL,
@@ -13,6 +14,7 @@ from perennial.continual.preparation import (
     FileReading,
     KnownLabels,
     Role,
+    admit_attributes,
     admit_key,
     admit_time,
     read_table,
@@ -38,12 +40,14 @@ def image_rows(
     reading: FileReading = _NOTHING_STATED,
     known: KnownLabels | None = None,
     refused: list[dict[str, object]] | None = None,
+    attributes: Sequence[str] = (),
 ) -> list[Example]:
     """The rows of a folder or a table; their pictures are put into the store.
 
     A folder holds one folder for each class, named by it, with JPEG and PNG files. A table has the columns `image`, a
-    path beside the table, and `label`, and optionally `at` and `key`. Nothing outside of the folder is read, whatever
-    a path or a link says. Wrong ones are collected in `refused` and left out where it is given.
+    path beside the table, and `label`, and optionally `at` and `key`; `attributes` are further columns that say whose a
+    row is. Nothing outside of the folder is read, whatever a path or a link says. Wrong ones are collected in `refused`
+    and left out where it is given.
 
     Raises:
         DataError: there are no images, or the table cannot be read.
@@ -60,10 +64,10 @@ def image_rows(
             raise DataError(f"{data} has no folder with .jpg, .jpeg or .png files; give each class a folder of its own")
         (refused if refused is not None else []).extend(bad)
         return rows
-    table = read_table(data, _ROLES, reading)
+    table = read_table(data, (*_ROLES, *map(Role, attributes)), reading)
     table.require(("image", "label"))
     now = datetime.now(UTC)
-    rows, bad = table.admitted(lambda row: _of_table(row, data.parent, store, now, labels))
+    rows, bad = table.admitted(lambda row: _of_table(row, data.parent, store, now, labels, attributes))
     if refused is None:
         refuse_rows(table, bad)
     else:
@@ -95,27 +99,26 @@ def read_file(folder: Path, named: str) -> bytes:
         raise DataError(f"{shown(named)} cannot be read in {folder}: {exc}") from exc
 
 
-def _of_table(row: TableRow, folder: Path, store: ImageStore, now: datetime, known: KnownLabels) -> Example:
+def _of_table(
+    row: TableRow, folder: Path, store: ImageStore, now: datetime, known: KnownLabels, attributes: Sequence[str]
+) -> Example:
     for field in ("image", "label"):
         if not row.fields.get(field):
             raise DataError(f"its {field} is empty; fill it or drop the row")
-    at = row.fields.get("at")
-    return _kept(
-        store,
-        read_file(folder, row.fields["image"]),
-        field=row.fields["image"],
-        label=known.admit(row.fields["label"]),
-        at=admit_time(at, now=now, without_zone_is_utc=True) if at else now,
-        key=admit_key(row.fields.get("key")),
-    )
+    at = row.fields.get("at")  # a refused row leaves no picture and makes no label known
+    time = admit_time(at, now=now, without_zone_is_utc=True) if at else now
+    key = admit_key(row.fields.get("key"))
+    whose = admit_attributes({name: row.fields.get(name) for name in attributes}, attributes)
+    picture = read_image(read_file(folder, row.fields["image"]), field=row.fields["image"])
+    return _kept(store, picture, label=known.admit(row.fields["label"]), at=time, key=key, attributes=whose)
 
 
 def _of_folders(data: Path, store: ImageStore, known: KnownLabels) -> tuple[list[Example], list[dict[str, object]]]:
     now, rows, bad = datetime.now(UTC), list[Example](), list[dict[str, object]]()
     for label, named in _files(data):
         try:
-            content = read_file(data, named)
-            rows.append(_kept(store, content, field="it", label=known.admit(label), at=now, key=None))
+            picture = read_image(read_file(data, named), field="it")
+            rows.append(_kept(store, picture, label=known.admit(label), at=now))
         except DataError as error:
             bad.append({"row": named, "cause": str(error)})
     return rows, bad
@@ -137,7 +140,14 @@ def _files(data: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{exc.filename} cannot be read ({exc.strerror}); mend its rights, or move it") from exc
 
 
-def _kept(store: ImageStore, content: bytes, *, field: str, label: str, at: datetime, key: str | None) -> Example:
-    picture = read_image(content, field=field)
+def _kept(
+    store: ImageStore,
+    picture: Picture,
+    *,
+    label: str,
+    at: datetime,
+    key: str | None = None,
+    attributes: Mapping[str, str] = MappingProxyType({}),
+) -> Example:
     store.put(picture)
-    return Example(text=picture.name, label=label, at=at, origin=Origin.SEED, key=key)
+    return Example(text=picture.name, label=label, at=at, origin=Origin.SEED, key=key, attributes=dict(attributes))

@@ -29,6 +29,7 @@ from perennial.ops.api.routes.reading import ReadControl, add_reading
 from perennial.ops.api.routes.replies import Librarian, add_replies
 from perennial.ops.api.routes.rewrites import Teller, add_rewrites
 from perennial.ops.api.routes.signals import SignalKeeper, add_signals_route
+from perennial.ops.api.routes.speech import Hearer, add_speech
 from perennial.ops.api.routes.users import UserKeeper, add_users
 from perennial.ops.api.routes.verdicts import VerdictKeeper, add_verdicts_route
 from perennial.ops.commands.label_queue import OpenQueue
@@ -47,6 +48,7 @@ class LoopControl(
     Eraser,
     EvidenceDesk,
     HealthControl,
+    Hearer,
     Librarian,
     Proposer,
     ReadControl,
@@ -94,6 +96,7 @@ def create_api(
     add_edits_route(api, ledger)
     add_replies(api, control)
     add_rewrites(api, control)
+    add_speech(api, control)
     _add_label_queue(api, ledger, control)
     add_proposals(api, ledger, control, labeller)
     add_descriptions(api, ledger)

@@ -13,6 +13,7 @@ from perennial.ops.api.repeats import KEY_HEADER, KEY_PATTERN, REPLAYED_HEADER, 
 
 __all__ = ["document"]
 
+_JSON = "application/json"
 _READS = frozenset({"get", "head"})
 _MEANING = {
     400: "The request cannot be read",
@@ -100,7 +101,7 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
         if status == 503 and path.startswith("/healthz"):
             content |= responses["200"]["content"]  # what is not well is told as what is
         responses.setdefault(str(status), {"description": _MEANING[status], "content": content})
-    if method not in _READS and "requestBody" not in operation:
+    if method not in _READS and _JSON not in operation.get("requestBody", {}).get("content", {}):
         header = {"name": REQUEST_HEADER, "in": "header", "required": True}
         details = {"schema": {"type": "string", "enum": ["1"]}, "description": "no page sends it across sites unasked"}
         operation.setdefault("parameters", []).append({**header, **details})

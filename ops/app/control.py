@@ -11,6 +11,7 @@ from perennial.continual.errors import Refused
 from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Route
 from perennial.continual.route import ANY_ROUTE, ExpectedRoute
+from perennial.continual.speech.listener import Listener
 from perennial.continual.tasks.generation import Rewrite
 from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
@@ -24,6 +25,7 @@ from perennial.ops.commands.label_queue import DoubtedLabel, LabelQueue, OpenQue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.rewriting import rewrite_stream
+from perennial.ops.commands.speech import Spoken, hear_and_ask
 from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.store.alerts import LAST_NUMBER, AlertState
@@ -56,6 +58,7 @@ class ServiceControl:
     ) -> None:
         self._roster, self._servers, self._scheduler, self._health = roster, servers, scheduler, parts_health
         self._readiness = Readiness()
+        self._listener = Listener(roster.parts.settings.speech.spec)
         self._started = time.monotonic()
 
     def promote(
@@ -109,6 +112,14 @@ class ServiceControl:
     async def rewrite(self, model: str, asked: Rewrite, *, key: str | None) -> AsyncGenerator[Piece | Rewritten, None]:
         """See `Teller`."""
         return await rewrite_stream(self._roster.parts, model, asked, key=key)
+
+    def hear(self, model: str, sent: bytes, *, key: str | None, language: str | None) -> Spoken:
+        """See `Hearer`."""
+        return hear_and_ask(self._roster.parts, self._listener, model, sent, key=key, language=language)
+
+    def close(self) -> None:
+        """End what was begun for those who ask."""
+        self._listener.close()
 
     def alerts(self, model: str, *, state: AlertState | None, last: int, before: int = LAST_NUMBER) -> list[AlertView]:
         """See `AlertDesk`."""

@@ -128,6 +128,7 @@ class Service:
         self.hung += tuple(hung)
         if self._warm is not None:
             self._warm.close()
+        self.control.close()
         if self._traces is not None:
             self._traces.stop(within_s=min(2.0, left_s()))
         if self._api is not None:

@@ -125,7 +125,14 @@ def _images(parts: "Parts", model: str, file: Path, skip_refused: bool, reading:
         return _labels(parts, model, file, skip_refused, reading)
     bad: list[dict[str, object]] = []
     waiting, known = WaitingPictures(), known_labels(parts.ledger, model)
-    rows = image_rows(file, waiting.store, reading=reading, known=known, refused=bad if skip_refused else None)
+    rows = image_rows(
+        file,
+        waiting.store,
+        reading=reading,
+        known=known,
+        refused=bad if skip_refused else None,
+        attributes=parts.workspace.model(model).fairness.attributes,
+    )
     say_new_labels(parts, model, [row.label for row in rows])
 
     def stored() -> Mapping[str, int]:

@@ -27,6 +27,7 @@ from perennial.ops.cli import (
     erase,
     federate,
     feedback,
+    hear,
     init,
     items,
     label,
@@ -100,6 +101,7 @@ reply.register(app)
 policy.register(app)
 schedule.register(app)
 audit.register(app)
+hear.register(app)
 backup.register(app)
 config.register(app)
 opening.register(app)

@@ -108,12 +108,7 @@ def first_version_under_claim(
     labels = read_card(target).labels
     ledger.mark_learnt(model, training.learnt, version)
     replay_rows = maker.rows.remember(training)
-    lineage = {
-        "reason": "first version",
-        "rows": len(training.fresh),
-        "replay_rows": 0,
-        "last_example_id": training.last_example_id,
-    }
+    lineage = {"reason": "first version", **training.counted, "replay_rows": 0}
     begin_route(ledger, workspace, model, version, manifest, labels, lineage)
     logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
     return FirstVersion(

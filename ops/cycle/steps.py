@@ -171,12 +171,7 @@ class LoopSteps:
         folder = self.maker.train(version, champion, offered, self._progress("train", version))
         rows = self.maker.rows.taught_rows(version, champion)  # more may have been labelled since a killed try began
         card = read_card(folder)
-        lineage = {
-            **self.ledger.version(self.model, version).lineage,
-            "rows": len(rows.fresh),
-            "replay_rows": len(rows.replay),
-            "last_example_id": rows.last_example_id,
-        }
+        lineage = {**self.ledger.version(self.model, version).lineage, **rows.counted}
         self.ledger.mark_learnt(self.model, rows.learnt, version, base=rows.base)
         self.ledger.set_version_state(
             self.model,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,7 +31,7 @@ class TrainingRows:
 
     Where it goes on from `base`, it will have learnt all that this version had as well. `last_example_id` was the
     newest in the ledger when the rows were read. `afresh`: these are all rows that are stored, and the training begins
-    without the champion's sums.
+    without the champion's sums. `left_out` counts what rows name and is lost, so that they could not be learnt.
     """
 
     fresh: tuple[StoredExample, ...]
@@ -40,6 +40,13 @@ class TrainingRows:
     last_example_id: int = 0
     base: int | None = None
     afresh: bool = False
+    left_out: int = 0
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """What a version's lineage tells of them; what was left out is told where there is any."""
+        counts = {"rows": len(self.fresh), "replay_rows": len(self.replay), "last_example_id": self.last_example_id}
+        return counts | ({"rows_left_out": self.left_out} if self.left_out else {})
 
     @property
     def examples(self) -> tuple[AnyRow, ...]:
@@ -94,7 +101,7 @@ class ModelRows:
     def note_taught(self, version: int, rows: TrainingRows) -> None:
         """Note what the version's training is about to be given, for `taught_rows`."""
         ids = [stored.id for stored in rows.fresh]
-        noted = {"ids": ids, "last_example_id": rows.last_example_id, "afresh": rows.afresh}
+        noted = {"ids": ids, "last_example_id": rows.last_example_id, "afresh": rows.afresh, "left_out": rows.left_out}
         write_atomically(self._workspace.run(self._model, version) / _TAUGHT, json.dumps(noted))
 
     def taught_rows(self, version: int, champion: VersionRow | None) -> TrainingRows:
@@ -116,6 +123,7 @@ class ModelRows:
             last_example_id=int(taught["last_example_id"]),
             base=parent,
             afresh=parent is None,
+            left_out=int(taught.get("left_out", 0)),
         )
 
     def replay_rows(self) -> tuple[AnyRow, ...]:

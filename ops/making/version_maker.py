@@ -26,6 +26,7 @@ from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
+from perennial.ops.making.lost_pictures import without_lost_pictures
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
 from perennial.ops.making.written_rows import nameless
@@ -143,6 +144,7 @@ class VersionMaker:
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
         learning, holdout = self._learning(champion), self.rows.holdout_rows(champion, [s.id for s in rows.fresh])
+        rows, holdout = without_lost_pictures(self._workspace, self._model, rows, holdout)
         encoder = encoder or start.encoder
         embeds = learner_named(learning.learner).embeds
         if learning.reuse_logged_embeddings and embeds and encoder != AUTO_ENCODER:  # else the job chooses one

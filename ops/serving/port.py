@@ -199,6 +199,11 @@ class ServingSide(Protocol):
         """
         ...
 
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether `questions` may take long beside the answer: it is then asked by a thread that gives way."""
+        ...
+
     def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> Sequence[Any]:
         """The inputs of a request's rows, each of its strings cut after `max_characters`.
 

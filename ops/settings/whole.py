@@ -25,6 +25,7 @@ from perennial.ops.settings.notify import NotifySettings
 from perennial.ops.settings.personal import PersonalSettings
 from perennial.ops.settings.reference import meant
 from perennial.ops.settings.serving import ApiSettings, TraceSettings, TrafficSettings, TritonSettings
+from perennial.ops.settings.speech import SpeechSettings
 
 __all__ = ["Settings", "load_settings"]
 
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     traces: TraceSettings = Field(default_factory=TraceSettings)
     personal: PersonalSettings = Field(default_factory=PersonalSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    speech: SpeechSettings = Field(default_factory=SpeechSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="by name; where none is named, those that the ledger knows"

@@ -87,6 +87,7 @@ _NEEDED = {
     "post /v1/models/{model}/proposals/{number}": "labeller",
     "post /v1/feedback": "labeller",
     "post /v1/models/{model}/rewrites": "labeller",
+    "post /v1/models/{model}/speech": "labeller",
     "post /v1/models/{model}/feedback": "labeller",
     "post /v1/signals": "labeller",
     "post /v1/verdicts": "labeller",

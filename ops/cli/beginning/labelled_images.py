@@ -54,7 +54,8 @@ def read(files: Files) -> ImagesRead:
     if files.items is not None:
         raise ConfigurationError(f"--items {files.items} is a catalogue, which goes with --task ranking; leave it out")
     waiting = WaitingPictures()
-    return ImagesRead(rows=image_rows(files.data, waiting.store, reading=files.reading), waiting=waiting)
+    rows = image_rows(files.data, waiting.store, reading=files.reading, attributes=files.attributes)
+    return ImagesRead(rows=rows, waiting=waiting)
 
 
 def plan(images_read: ImagesRead, learning: "LearningSettings") -> dict[str, Any]:

@@ -187,6 +187,7 @@ CHINESE: Mapping[str, str] = {
     "lineage.actor": "发起者",
     "lineage.rows": "学习的行",
     "lineage.replay_rows": "回放的行",
+    "lineage.rows_left_out": "丢失的图片",
     "lineage.last_example_id": "最后一个样本",
     "classes": "类别数",
     "class": "类别",

@@ -187,6 +187,7 @@ ENGLISH: Mapping[str, str] = {
     "lineage.actor": "asked by",
     "lineage.rows": "rows learnt",
     "lineage.replay_rows": "rows replayed",
+    "lineage.rows_left_out": "pictures lost",
     "lineage.last_example_id": "last example",
     "classes": "Classes",
     "class": "Class",

@@ -115,6 +115,7 @@ class GenerationSide:
     engine: ClassVar[EngineSignature] = REWRITE_ENGINE
     probe: ClassVar[Rewrite] = Rewrite(approved="Yes.")
     remembers: ClassVar[bool] = False
+    reads_slowly: ClassVar[bool] = False
     input_columns: ClassVar[tuple[str, ...]] = ("approved", "tone", "language")
 
     def request(self, inputs: Sequence[Rewrite]) -> Mapping[str, Array]:

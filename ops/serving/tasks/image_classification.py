@@ -122,6 +122,7 @@ class _ImageClassification:
     signature: ClassVar[RouterSignature] = IMAGE_ROUTER
     engine: ClassVar[EngineSignature] = IMAGE_ENGINE
     remembers: ClassVar[bool] = True
+    reads_slowly: ClassVar[bool] = True
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     @property

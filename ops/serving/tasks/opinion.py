@@ -201,6 +201,7 @@ class _Opinion:
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[Headline] = Headline(text="are you there")
     remembers: ClassVar[bool] = True
+    reads_slowly: ClassVar[bool] = False
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str | Headline]) -> Mapping[str, Array]:

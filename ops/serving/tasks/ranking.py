@@ -140,6 +140,7 @@ class _Ranking:
     engine: ClassVar[EngineSignature] = ASK_ENGINE
     probe: ClassVar[Asked] = Asked(user="are you there")
     remembers: ClassVar[bool] = True
+    reads_slowly: ClassVar[bool] = False
     input_columns: ClassVar[tuple[str, ...]] = ("user", "asked_at", "segment", "context", "ask")
 
     def request(self, inputs: Sequence[Asked]) -> Mapping[str, Array]:

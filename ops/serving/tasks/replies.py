@@ -283,6 +283,7 @@ class _Replies:
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[Message] = Message(text="are you there")
     remembers: ClassVar[bool] = True
+    reads_slowly: ClassVar[bool] = False
     input_columns: ClassVar[tuple[str, ...]] = ("text", "language", "previous")
 
     def request(self, inputs: Sequence[str | Message]) -> Mapping[str, Array]:

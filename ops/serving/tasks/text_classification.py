@@ -178,6 +178,7 @@ class _TextClassification:
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[str] = "are you there"
     remembers: ClassVar[bool] = False
+    reads_slowly: ClassVar[bool] = False
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str]) -> Mapping[str, Array]:

@@ -44,7 +44,7 @@ _WITHOUT = {
         *("demo", "drift report", "learn run", "model report", "learn sweep", "replay export"),
         *("shadow report", "config docs"),
     },
-    "is the service itself, or a request to it": {"predict", "serve"},
+    "is the service itself, or a request to it": {"hear", "predict", "serve"},
     "prints and changes nothing": {"token hash", "token new"},
 }
 

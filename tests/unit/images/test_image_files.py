@@ -51,6 +51,21 @@ def test_a_table_with_paths_beside_it(data: Path, store: ImageStore) -> None:
     assert [row.label for row in image_rows(lines, store)] == ["warm"]
 
 
+def test_a_table_says_whose_an_image_is_by_declared_columns_alone(data: Path, store: ImageStore) -> None:
+    table = data / "rows.csv"
+    table.write_text("file,label,region,age\nred/0.png,warm,north,60\nred/1.png,warm,,30\n")
+    assert [dict(row.attributes) for row in image_rows(table, store, attributes=["region"])] == [
+        {"region": "north"},
+        {},
+    ]
+    assert not any(row.attributes for row in image_rows(table, store))
+    table.write_text(f"file,label,region\ngreen/0.png,warm,{'n' * 61}\n")
+    before = store.names()
+    with pytest.raises(RowsRefused, match="attribute region"):
+        image_rows(table, store, attributes=["region"])
+    assert store.names() == before, "a refused row leaves no picture"
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from perennial.continual.jobs.priority import lower_this_thread  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
 from perennial.continual.tasks import STREAMED  # noqa: E402
 from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
@@ -45,6 +46,7 @@ _Place = tuple[QueuedRequest[Any], slice]  # a request and its rows of a batch
 _WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
 _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
+_READER_NICENESS = 10  # of the thread that unpacks what takes long to read: whatever serves goes before it
 _NEXT_S = 0.0003  # what comes so soon after the last request has waited in Triton, and others may still do
 _SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind it
 _BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
@@ -71,7 +73,8 @@ class TritonPythonModel:
     Triton's thread reads requests into a queue of this process. Two threads answer them, so that one batch is tokenised
     while an engine computes another. What is small and has nothing before it is answered in Triton's thread. Requests
     with a row on the challenger's side go to a queue and threads of their own, so that one that hangs or is slow holds
-    up nobody else. Both queues have the same rule.
+    up nobody else. Where a task's inputs take long to read, they wait unread in a third one, whose single thread gives
+    way to everything else: a stream of large pictures takes what others leave of one processor. All have the same rule.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -101,6 +104,9 @@ class TritonPythonModel:
         )
         self._queue: RequestQueue[_Item] = RequestQueue(replace(limits, gathers=True))
         self._aside: RequestQueue[_Item] = RequestQueue(limits)  # those that have a row on the challenger's side
+        one_by_one = replace(limits, batch_rows=1)
+        self._unread: RequestQueue[_Item] | None = RequestQueue(one_by_one) if self._side.reads_slowly else None
+        self._lanes = [lane for lane in (self._queue, self._aside, self._unread) if lane is not None]
         self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not
         self._idle_since = -math.inf  # Triton's thread, or when it last was
@@ -115,6 +121,8 @@ class TritonPythonModel:
         work = [(f"answers-{number}", self._answer_queue) for number in range(_WORKERS)]
         work += [(f"challenger-{number}", self._answer_aside) for number in range(_LANES)]
         work += [("overdue", self._refuse_overdue), ("figures", self._publish_figures)]
+        if self._unread is not None:
+            work.append(("reader", partial(self._read_waiting, self._unread)))
         for name, target in work:
             threading.Thread(target=target, name=name, daemon=True).start()
         gc.collect()
@@ -160,7 +168,7 @@ class TritonPythonModel:
     # ---- what comes in ----
 
     def _admit(self, request: Any) -> QueuedRequest[Any] | None:
-        """What the request asks; none where it is answered already.
+        """What the request asks; none where it is answered already, or waits to be read.
 
         Raises:
             DataError: the caller's mistake; Overloaded: too much waits.
@@ -176,23 +184,55 @@ class TritonPythonModel:
         size, cost = sum(lengths), QueuedRequest.cost_of(lengths)
         if not probe:  # before anything is decoded
             self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
-        questions = read_questions(
-            self._side,
-            tensors,
-            self._settings.max_key_bytes,
-            logged=not probe,
-            max_characters=self._settings.max_characters,
-            deadline=deadline,
-            gone=request.is_cancelled if self._writes and not probe else None,
-        )
-        return QueuedRequest(
-            item=_Item(request, questions, shared=_is_shared(request)),
+        queued = QueuedRequest(
+            item=_Item(request, [], tensors, shared=_is_shared(request)),
             rows=len(lengths),
             bytes=size,
             cost=cost,
             deadline=deadline,
             probe=probe,
         )
+        if self._unread is not None and not probe:
+            queued.cost = size  # what it takes to read grows with all of its bytes
+            self._unread.offer(queued)
+            return None
+        return self._read(queued)
+
+    def _read(self, queued: QueuedRequest["_Item"]) -> QueuedRequest["_Item"]:
+        """The same request with its questions, and without its tensors.
+
+        Raises:
+            DataError: the caller's mistake.
+        """
+        questions = read_questions(
+            self._side,
+            queued.item.tensors,
+            self._settings.max_key_bytes,
+            logged=not queued.probe,
+            max_characters=self._settings.max_characters,
+            deadline=queued.deadline,
+            gone=queued.item.request.is_cancelled if self._writes and not queued.probe else None,
+        )
+        queued.item = queued.item._replace(questions=questions, tensors={})
+        return queued
+
+    def _read_waiting(self, unread: RequestQueue["_Item"]) -> None:
+        """Read one request after the other, each of which then waits for its answer."""
+        lower_this_thread(_READER_NICENESS)
+        while not self._ended.is_set():
+            for queued in unread.take(1.0):
+                try:
+                    self._read_one(queued, unread)
+                except Exception as exc:
+                    self._refuse(queued.item.request, exc)
+
+    def _read_one(self, queued: QueuedRequest["_Item"], unread: RequestQueue["_Item"]) -> None:
+        try:
+            self._read(queued)
+        finally:
+            unread.finish(queued, good=True)  # also what was refused took its time
+        queued.cost = queued.rows * QueuedRequest.cost_of([0])
+        self._queue.offer(queued)
 
     def _refuse_overdue(self) -> None:
         """Tell those that waited too long, and forget those that wait no longer."""
@@ -200,7 +240,7 @@ class TritonPythonModel:
             try:
                 for queued in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
                     self._answer_probe(queued, "")
-                for lane in (self._queue, self._aside):
+                for lane in self._lanes:
                     for queued in lane.overdue(_is_cancelled):
                         self._refuse(queued.item.request, lane.too_late(queued))
             except Exception:
@@ -304,7 +344,7 @@ class TritonPythonModel:
     # ---- what goes out ----
 
     def _progress(self, error: str) -> Any:
-        log, lanes = self._router.log_figures, (self._queue, self._aside)
+        log, lanes = self._router.log_figures, self._lanes
         progress = Progress(
             process=os.getpid(),
             engine=self._settings.engine_model,
@@ -312,7 +352,7 @@ class TritonPythonModel:
             substituted=self._router.substituted,
             waiting=sum(lane.waiting for lane in lanes),
             at_work=sum(lane.at_work for lane in lanes),
-            answered=sum(lane.answered for lane in lanes),
+            answered=self._queue.answered + self._aside.answered,
             refused=sum(lane.refused for lane in lanes),
             expired=sum(lane.expired for lane in lanes),
             stalled_s=max(lane.stalled_s() for lane in lanes),
@@ -360,7 +400,7 @@ class TritonPythonModel:
             self._failing = why
             raise DependencyUnreachable(why)
         self._failing = ""
-        for lane in (self._queue, self._aside):
+        for lane in self._lanes:
             lane.progress()
         return {
             name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy())
@@ -377,11 +417,11 @@ class TritonPythonModel:
                     "perennial_traffic_write_failures_total": log.write_failures,
                     "perennial_traffic_rows_lost_total": log.rows_lost,
                     "perennial_traffic_rows_waiting": log.rows_waiting,
-                    "perennial_requests_refused_total": self._queue.refused + self._aside.refused,
-                    "perennial_requests_expired_total": self._queue.expired + self._aside.expired,
+                    "perennial_requests_refused_total": sum(lane.refused for lane in self._lanes),
+                    "perennial_requests_expired_total": sum(lane.expired for lane in self._lanes),
                     "perennial_requests_unremembered_total": self._router.unremembered,
                     "perennial_answers_repeated_total": self._router.repeated,
-                    "perennial_requests_waiting": self._queue.waiting + self._aside.waiting,
+                    "perennial_requests_waiting": sum(lane.waiting for lane in self._lanes),
                 }
             )
 
@@ -391,6 +431,7 @@ class _Item(NamedTuple):
 
     request: Any
     questions: list[Question]
+    tensors: Mapping[str, Any] = {}
     batch: Batch | None = None
     part: slice = slice(0)
     shared: bool = False  # by several callers, who are asked one by one where it cannot be answered
