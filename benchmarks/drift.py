@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks import record
-from benchmarks.drift_dependent import dependent, found, long_run
+from benchmarks.drift_dependent import KINDS, dependent, found, long_run
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--also", type=Path, help="folder of another labelled set, for the part long_run")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the part long_run, on each set")
     parser.add_argument("--part", choices=sorted(_PARTS), action="append", help="run this part only; may be repeated")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="of the part dependent; may be repeated")
+    parser.add_argument("--seed", type=int, default=23, help="of the part dependent")
     parser.add_argument("--quick", action="store_true", help="fewer repeats; figures are rough")
     parser.add_argument("--window", type=int, default=200, help="requests in a window")
     parser.add_argument("--out", type=Path, default=record.OUT)
@@ -90,7 +92,8 @@ def _cost(traffic: Traffic, _: argparse.Namespace) -> Rows:
 
 
 def _dependent(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
-    return [_shown(row) for row in dependent(traffic, 6_000 if chosen.quick else 50_000)]
+    requests = 6_000 if chosen.quick else 50_000
+    return [_shown(row) for row in dependent(traffic, requests, only=chosen.kind or (), seed=chosen.seed)]
 
 
 def _found(traffic: Traffic, chosen: argparse.Namespace) -> Rows:

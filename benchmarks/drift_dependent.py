@@ -21,7 +21,7 @@ from perennial.continual.drift.monitor import DriftSignal, MonitorState
 from perennial.continual.drift.novelty import NoveltyState, with_novelty
 from perennial.continual.drift.seasons import Phase, in_season
 
-__all__ = ["dependent", "found", "long_run"]
+__all__ = ["KINDS", "dependent", "found", "long_run"]
 
 _REFERENCE_ROWS, _WINDOW_ROWS = 600, 200
 _CALLERS = 3_000
@@ -206,6 +206,7 @@ _STREAMS: dict[str, _Kind] = {
     },
     "holidays": _cyclic(_holiday),
 }
+KINDS = tuple(_STREAMS)
 
 
 class _Watch:
@@ -284,11 +285,16 @@ class _Watch:
         return self._pool.rows.rows(self._draw(at, self._rng)[: 2 * _REFERENCE_ROWS])
 
 
-def dependent(traffic: Traffic, requests: int) -> Iterator[dict[str, Any]]:
-    """One row a stream: alerts, those after a week, and mixes told, with every request counted and by the rule."""
+def dependent(traffic: Traffic, requests: int, *, only: Sequence[str] = (), seed: int = 23) -> Iterator[dict[str, Any]]:
+    """One row a stream: alerts, those after a week, and mixes told, with every request counted and by the rule.
+
+    `only` names the kinds; none is all of them.
+    """
     pool = _Pool.of(traffic)
     for number, (name, kind) in enumerate(_STREAMS.items()):
-        rng = np.random.default_rng([23, number])
+        if only and name not in only:
+            continue
+        rng = np.random.default_rng([seed, number])
         stream = kind.make(pool, kind.at(requests), rng)
         watched = _watched(pool, kind, stream, CountingRule(), DriftSettings())
         bare = _watched(

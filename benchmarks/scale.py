@@ -1,7 +1,7 @@
 """What each timer, scrape, page and command costs by the size of ledger and traffic log, in processor time.
 
     python -m benchmarks.scale [--rows 10000,1000000] [--backends sqlite,postgresql] [--traffic 100000000]
-                               [--backlog 10000000]
+                               [--backlog 10000000] [--only 'label queue,schedule list']
 
 A call's milliseconds are the processor time of this process and, where there is one, of the PostgreSQL server: the
 least of several calls, so that a busy machine does not show. The first call after an opening is told apart.
@@ -15,7 +15,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,8 +62,8 @@ class Cost:
 class Meter:
     """Counts processor time of this process and of a database server."""
 
-    def __init__(self, postmaster: int | None) -> None:
-        self._postmaster = postmaster
+    def __init__(self, postmaster: int | None, only: Sequence[str] = ()) -> None:
+        self._postmaster, self._only = postmaster, only
         self.costs: list[Cost] = []
 
     def cpu_ms(self) -> float:
@@ -72,7 +72,9 @@ class Meter:
         return 1_000 * (time.process_time() + server)
 
     def take(self, kind: str, name: str, call: Callable[[], object], *, rounds: int = _ROUNDS) -> None:
-        """Measure a call."""
+        """Measure a call, where it is one of those that are wanted."""
+        if self._only and not any(part in name for part in self._only):
+            return
         spent, error = list[float](), ""
         for _ in range(rounds):
             before = self.cpu_ms()
@@ -84,9 +86,9 @@ class Meter:
         self.costs.append(Cost(kind=kind, name=name, ms=min(spent), first_ms=spent[0], error=error))
 
 
-def measured(world: World, *, postmaster: int | None = None) -> list[Cost]:
-    """The costs of everything that is asked again and again, and of what people ask."""
-    meter = Meter(postmaster)
+def measured(world: World, *, postmaster: int | None = None, only: Sequence[str] = ()) -> list[Cost]:
+    """The costs of everything that is asked again and again, and of what people ask; `only` names parts of names."""
+    meter = Meter(postmaster, only)
     service = Service(world.parts)
     _timers(meter, world, service)
     _views(meter, world, service)
@@ -291,6 +293,7 @@ def main() -> None:
     parser.add_argument("--traffic", type=int, default=0, help="rows of the traffic log; as many as the ledger's")
     parser.add_argument("--backends", default="sqlite,postgresql")
     parser.add_argument("--backlog", type=int, default=0, help="requests behind the watch, after an outage")
+    parser.add_argument("--only", default="", help="measure the calls whose names hold one of these; comma-separated")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)
@@ -305,7 +308,7 @@ def main() -> None:
                 began = time.monotonic()
                 with opened(Path(folder), sizes, ledger_url=url) as world:
                     filled_s = time.monotonic() - began
-                    costs = measured(world, postmaster=postmaster)
+                    costs = measured(world, postmaster=postmaster, only=[*filter(None, arguments.only.split(","))])
             peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             results.append(
                 {

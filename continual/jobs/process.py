@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from perennial.continual.jobs.environment import job_environment
 from perennial.continual.jobs.module import module_command
+from perennial.continual.jobs.ray_cluster import RayCluster
 from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import ForkedJob, WarmJobs
 
@@ -21,6 +22,7 @@ __all__ = ["KILLED_RETRIES", "JobResult", "Progress", "run_job"]
 logger = logging.getLogger(__name__)
 Progress = Callable[[dict[str, Any]], None]
 _GRACE_S = 10.0
+_TOLD_WORKERS = ("HF_HUB_OFFLINE",)  # of this process's environment; a worker of a cluster has its own
 KILLED_RETRIES = 2  # of a job that makes or compares versions
 
 
@@ -49,13 +51,15 @@ def run_job(
     environment: Mapping[str, str] | None = None,
     warm: WarmJobs | None = None,
     waiting: WaitingJobs | None = None,
+    cluster: RayCluster | None = None,
 ) -> JobResult:
     """Run a module as a program to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
     times; each has `timeout_s` for itself. `environment` is added to this process's own. A `warm` process begins it
-    sooner; while there is none it starts cold. One that is `waiting` for these arguments is told them instead.
+    sooner; while there is none it starts cold. One that is `waiting` for these arguments is told them instead. Where
+    there is a `cluster` a worker of it does the job, and neither of these; the time that it waits for a worker counts.
     """
     order = _Order(
         module=module,
@@ -64,6 +68,7 @@ def run_job(
         environment=environment or {},
         warm=warm,
         waiting=waiting,
+        cluster=cluster,
     )
     never = threading.Event()
     for left in range(killed_retries, -1, -1):
@@ -84,9 +89,12 @@ class _Order:
     environment: Mapping[str, str]
     warm: WarmJobs | None
     waiting: WaitingJobs | None
+    cluster: RayCluster | None
 
     def begin(self, log: Path, errors: IO[bytes]) -> "ForkedJob | _ColdJob":
-        """Start it, warm where that is possible."""
+        """Start it: on the cluster, or here, warm where that is possible."""
+        if self.cluster is not None:
+            return self._on(self.cluster, errors)
         told = None if self.waiting is None else self.waiting.take(self.arguments, log)
         if told is not None:
             return told
@@ -97,8 +105,17 @@ class _Order:
             )
             if begun is not None:
                 return begun
-        argv = module_command("perennial.continual.jobs.child", str(self.niceness), self.module, *self.arguments)
-        return _ColdJob(argv, errors, whole)
+        return _ColdJob(_child(self.niceness, self.module, *self.arguments), errors, whole)
+
+    def _on(self, cluster: RayCluster, errors: IO[bytes]) -> "_ColdJob":
+        whole = {**job_environment(), **self.environment}
+        named = {*self.environment, *_TOLD_WORKERS}
+        argv = cluster.command(self.module, self.arguments, niceness=self.niceness, named=sorted(named))
+        return _ColdJob(_child(self.niceness, *argv), errors, whole)
+
+
+def _child(niceness: int, module: str, *arguments: str) -> list[str]:
+    return module_command("perennial.continual.jobs.child", str(niceness), module, *arguments)
 
 
 class _ColdJob:

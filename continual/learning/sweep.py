@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def sweep(
     study: str = "sweep",
     on_trial: Callable[[Trial], None] = lambda _: None,
     train: Train = train_model,
+    at_once: int = 1,
 ) -> SweepResult:
     """Train with different params until `trials` are finished, those of earlier calls with this study included.
 
@@ -76,16 +78,17 @@ def sweep(
         study: names the search inside the file; another learner or other rows want another name.
         on_trial: told each trial that ends.
         train: what trains one job.
+        at_once: trainings that go on beside each other; with more than one, give `TrainingJobs` to train them.
 
     Raises:
         ConfigurationError: there is nothing to judge by, nothing to search, or the study was of another job.
         DependencyUnreachable: Optuna is not installed.
         TrainingFailed: no trial succeeded, or none within the time.
     """
-    if base.holdout is None or trials < 1 or not seconds > 0:
+    if base.holdout is None or trials < 1 or at_once < 1 or not seconds > 0:
         raise ConfigurationError(
-            f"a sweep of {trials} trials in {seconds} seconds with holdout {base.holdout}; it needs rows, a trial and "
-            "time"
+            f"a sweep of {trials} trials, {at_once} at once, in {seconds} seconds with holdout {base.holdout}; it "
+            "needs rows, a trial and time"
         )
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -99,16 +102,21 @@ def sweep(
     tried = len(optuna_study.trials)
     optuna_study.sampler = optuna.samplers.TPESampler(seed=base.seed + tried)  # a resumed search does not repeat itself
     until = time.monotonic() + seconds
-    while len(optuna_study.get_trials(deepcopy=False, states=complete)) < trials and time.monotonic() < until:
-        if len(optuna_study.trials) - tried >= 2 * trials:
-            raise TrainingFailed(f"{len(optuna_study.trials)} trials were tried and too few succeeded; see the log")
-        optuna_trial = optuna_study.ask()
-        trial = _run(base, optuna_trial, train, until)
-        if trial is None:
-            optuna_study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
-            continue
-        optuna_study.tell(optuna_trial, trial.score)
-        on_trial(trial)
+    with _Runs(base, train, at_once, until) as runs:
+        while (ended_now := len(optuna_study.get_trials(deepcopy=False, states=complete))) < trials:
+            while time.monotonic() < until and len(runs) < min(at_once, trials - ended_now):
+                if len(optuna_study.trials) - tried >= 2 * trials:
+                    tries = len(optuna_study.trials)
+                    raise TrainingFailed(f"{tries} trials were tried and too few succeeded; see the log")
+                runs.begin(optuna_study.ask())
+            if not runs:
+                break
+            for optuna_trial, trial in runs.ended():
+                if trial is None:
+                    optuna_study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
+                    continue
+                optuna_study.tell(optuna_trial, trial.score)
+                on_trial(trial)
     ended = tuple(_trial(row, base) for row in optuna_study.get_trials(deepcopy=False, states=complete))
     if not ended:
         raise TrainingFailed(f"no training ended within {seconds:.0f} seconds; allow more time, or give it fewer rows")
@@ -137,20 +145,55 @@ def _same_search(optuna_study: Any, base: JobSpec, study: str) -> None:
         )
 
 
-def _run(base: JobSpec, optuna_trial: Any, train: Train, until: float) -> Trial | None:
-    """One training; None where it failed or its time was over."""
-    params = base.params | _suggest(base, optuna_trial)
-    out = base.out / f"trial-{optuna_trial.number}"
+class _Runs:
+    """The trainings that go on now, each in a thread; those that still do at the end are told to stop."""
+
+    def __init__(self, base: JobSpec, train: Train, at_once: int, until: float) -> None:
+        self._base, self._train, self._until = base, train, until
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="sweep")
+        self._running: dict[Future[ModelCard | None], tuple[Any, JobSpec, Context]] = {}
+
+    def __enter__(self) -> "_Runs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, _, context in self._running.values():
+            context.cancelled = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def begin(self, optuna_trial: Any) -> None:
+        """Begin the training of a trial."""
+        params, out = self._base.params | _suggest(self._base, optuna_trial), f"trial-{optuna_trial.number}"
+        spec = replace(self._base, params=params, out=self._base.out / out, cache=self._base.cache_folder)
+        context = Context(until=self._until)
+        self._running[self._threads.submit(_card, spec, context, self._train)] = (optuna_trial, spec, context)
+
+    def ended(self) -> list[tuple[Any, Trial | None]]:
+        """Wait for one at least; with each trial what came of it, None where it failed or its time was over."""
+        trials = []
+        for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+            optuna_trial, spec, _ = self._running.pop(future)
+            card = future.result()
+            trials.append((optuna_trial, None if card is None else _scored(optuna_trial, spec.params, card)))
+        return trials
+
+
+def _card(spec: JobSpec, context: Context, train: Train) -> ModelCard | None:
     try:
-        card = train(replace(base, params=params, out=out, cache=base.cache_folder), Context(until=until))
+        return train(spec, context)
     except TrainingFailed as error:
-        logger.warning("sweep.trial_failed", extra={"trial": optuna_trial.number, "error": str(error)})
-        return None
+        logger.warning("sweep.trial_failed", extra={"trial": spec.out.name, "error": str(error)})
     except Cancelled:
-        logger.info("sweep.time_is_over", extra={"trial": optuna_trial.number})
-        return None
+        logger.info("sweep.time_is_over", extra={"trial": spec.out.name})
     finally:
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(spec.out, ignore_errors=True)
+    return None
+
+
+def _scored(optuna_trial: Any, params: dict[str, Any], card: ModelCard) -> Trial:
     optuna_trial.set_user_attr("accuracy", card.metrics["holdout_accuracy"])
     optuna_trial.set_user_attr("params", params)
     score = 1.0 - card.metrics["holdout_accuracy"] + _LOSS_WEIGHT * card.metrics["holdout_log_loss"]

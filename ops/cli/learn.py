@@ -112,6 +112,10 @@ def sweep(
     holdout_share: _Share = 0.1,
     seed: _Seed = 0,
     out: _Out = Path("learn"),
+    at_once: Annotated[int, typer.Option(min=1, max=1_000, help="trainings that go on beside each other")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ray cluster that trains; OUT lies where its workers see it")
+    ] = None,
     column: ColumnOption = None,
     encoding: EncodingOption = None,
     delimiter: DelimiterOption = None,
@@ -119,7 +123,10 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Search a learner's settings on held-out rows; every trial is kept in OUT/sweep.db, so that a kill costs one."""
+    from perennial.continual.jobs.ray_cluster import RayCluster
+    from perennial.continual.learning.learners import train_model
     from perennial.continual.learning.sweep import sweep as search
+    from perennial.continual.learning.trainings import TrainingJobs
     from perennial.ops.commands.offline import Offline
 
     reading = file_reading(column, encoding, delimiter, sheet)
@@ -130,7 +137,17 @@ def sweep(
         say(f"trial {trial.number}: accuracy {trial.accuracy:.4f}, score {trial.score:.4f}, {json.dumps(trial.params)}")
 
     seconds = math.inf if minutes is None else 60 * minutes
-    result = search(base, trials=trials, seconds=seconds, storage=out / "sweep.db", study=study, on_trial=show_trial)
+    jobs = TrainingJobs(cluster=None if ray is None else RayCluster(address=ray))
+    result = search(
+        base,
+        trials=trials,
+        seconds=seconds,
+        storage=out / "sweep.db",
+        study=study,
+        on_trial=show_trial,
+        train=train_model if ray is None and at_once == 1 else jobs,
+        at_once=at_once,
+    )
     if as_json:
         print_json({"best": result.best, "trials": result.trials})
         return

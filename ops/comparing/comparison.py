@@ -54,6 +54,8 @@ def replay_shadow(
 ) -> dict[str, Any]:
     """Replay logged traffic through both bundles in a process of its own, at the lowest priority; its report.
 
+    Where the settings name a Ray cluster, a worker of it does that.
+
     Raises:
         BundleRejected: a bundle is not what its manifest says.
         PublishFailed: the process was cancelled, took too long, or ended without a report.
@@ -88,6 +90,7 @@ def replay_shadow(
         niceness=19,
         cancel=cancel,
         killed_retries=KILLED_RETRIES,
+        cluster=workspace.settings.ray.cluster,
     )
     if result.exit_code != 0 or not path.is_file():
         raise JobErrors(

@@ -67,6 +67,7 @@ class ChallengerMaker(VersionMaker):
                     niceness=self._niceness,
                 )
                 for job, module in _AHEAD.items()
+                if job != TRAINING or workspace.settings.ray.cluster is None  # else it is told to a worker
             }
 
     def work_ahead(self, champion: int | None) -> None:
@@ -85,7 +86,8 @@ class ChallengerMaker(VersionMaker):
         rows = [path for path in (folder / "holdout.jsonl", folder / "replay.jsonl") if path.is_file()]
         written = [str(path.stat().st_mtime_ns) for path in rows]  # an erasure writes them anew
         champions = str(bundle.absolute())
-        self._waiting[TRAINING].keep([str((folder / TRAINING_SPEC).absolute()), champions, *written])
+        if TRAINING in self._waiting:
+            self._waiting[TRAINING].keep([str((folder / TRAINING_SPEC).absolute()), champions, *written])
         proofs = [str(path.stat().st_mtime_ns) for path in [folder / "heldout.json"] if path.is_file()]
         self._waiting[PROVING].keep(
             [champions, str((folder / EXPORT_SPEC).absolute()), str(self.engine_threads), *proofs]

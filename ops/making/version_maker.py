@@ -355,6 +355,7 @@ class VersionMaker:
             killed_retries=KILLED_RETRIES,
             warm=self._warm,
             waiting=self._waiting.get(module),
+            cluster=self._workspace.settings.ray.cluster if module == TRAINING else None,
         )
 
 

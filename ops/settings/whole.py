@@ -19,6 +19,7 @@ from perennial.continual.preparation.presidio import with_presidio
 from perennial.continual.tasks import DEFAULT_TASK
 from perennial.continual.text_file import SavedText
 from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
+from perennial.ops.settings.cluster import RaySettings
 from perennial.ops.settings.cycle import ScheduleSettings
 from perennial.ops.settings.model import ModelSettings, RefusedModel, name_problem, refused_models
 from perennial.ops.settings.notify import NotifySettings
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     personal: PersonalSettings = Field(default_factory=PersonalSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     speech: SpeechSettings = Field(default_factory=SpeechSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="by name; where none is named, those that the ledger knows"

@@ -1,0 +1,138 @@
+"""`... perennial.continual.jobs.ray_job ORDER`: has a job done on a worker of a Ray cluster, and ends as it does.
+
+To whoever starts it, this process is the job: what that says comes out here, a SIGTERM goes on to it, and its exit code
+or signal is this one's. Where the worker dies this process is ended by SIGKILL, so that the job is begun again as any
+that something killed. When this process dies Ray ends the job.
+
+It is a process of its own because Ray ends its clients when the cluster goes away.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.jobs.ray_cluster import RayOrder
+from perennial.continual.jobs.ray_worker import RemoteJob
+
+__all__ = ["main"]
+
+_STOPPED = 143  # 128 + SIGTERM
+_LOOKS_S = 0.2
+_TOLD_AFTER_S = 10.0  # of waiting for a worker
+_CALLS = 4  # at once: two for what the job says, one for its end, one for signals
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Have the job of the order done, and return its exit code."""
+    order = RayOrder.from_json(arguments[0])
+    try:
+        ray = _connected(order)
+    except DependencyUnreachable as error:
+        _say(str(error))
+        return error.exit_code
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())  # Ray has set one that ends this process
+    options = {"num_cpus": order.cluster.cpus, "num_gpus": order.cluster.gpus, "max_concurrency": _CALLS}
+    remote = ray.remote(RemoteJob).options(**options, scheduling_strategy="SPREAD")
+    environment = {name: os.environ[name] for name in order.named if name in os.environ}
+    job = remote.remote(order.module, order.arguments, order.niceness, environment)
+    try:
+        code = _placed(ray, order, job, told) or _followed(ray, job, told)
+    except ray.exceptions.RayActorError as error:
+        why = str(error).strip().splitlines()[-1].split(". ")[0].removesuffix(".")
+        if getattr(error, "actor_init_failed", False):
+            words = f"a worker of Ray at {order.cluster.address} cannot begin {order.module} ({why})"
+            _say(f"{words}; install this version of perennial-serving there")
+            return DependencyUnreachable.exit_code
+        _say(f"the worker died, and the job with it ({why})")
+        code = -signal.SIGKILL
+    return code if code >= 0 else _ended_by(-code)
+
+
+def _connected(order: RayOrder) -> Any:
+    """Ray, in connection with the cluster.
+
+    Raises:
+        DependencyUnreachable: it is not installed, or the cluster does not answer.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+    except ImportError as error:
+        raise DependencyUnreachable(
+            "jobs on a Ray cluster need Ray; pip install 'perennial-serving[ray]', or take ray.address out of the "
+            "settings"
+        ) from error
+    try:
+        ray.init(address=order.cluster.address, namespace="perennial", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise DependencyUnreachable(
+            f"no Ray cluster answers at {order.cluster.address!r} ({str(error).strip().splitlines()[0]}); start one "
+            "with `ray start --head --disable-usage-stats`, or correct ray.address in the settings"
+        ) from error
+    return ray
+
+
+def _placed(ray: Any, order: RayOrder, job: Any, told: threading.Event) -> int:
+    """Wait until a worker has taken it; not 0 where it was told to stop before."""
+    place, waited = job.place.remote(), 0.0
+    while not ray.wait([place], timeout=_LOOKS_S)[0]:
+        waited += _LOOKS_S
+        if told.is_set():
+            return _STOPPED
+        if waited - _LOOKS_S < _TOLD_AFTER_S <= waited:
+            wanted = f"{order.cluster.cpus:g} processors and {order.cluster.gpus:g} GPUs"
+            _say(f"no worker of Ray at {order.cluster.address} has {wanted} to spare yet; the job waits for one")
+    _say(ray.get(place))
+    return 0
+
+
+def _followed(ray: Any, job: Any, told: threading.Event) -> int:
+    """Pass on what it says, and signals, until its end."""
+    relays = [
+        threading.Thread(target=_relay, args=(ray, job, errors, stream), daemon=True)
+        for errors, stream in ((False, sys.stdout.buffer), (True, sys.stderr.buffer))
+    ]
+    for relay in relays:
+        relay.start()
+    end = job.wait.remote()
+    while not ray.wait([end], timeout=_LOOKS_S)[0]:
+        if told.is_set():
+            told.clear()
+            job.kill.remote(int(signal.SIGTERM))
+    code: int = ray.get(end)
+    for relay in relays:
+        relay.join()
+    return code
+
+
+def _relay(ray: Any, job: Any, errors: bool, stream: BinaryIO) -> None:
+    said: Callable[..., Any] = job.said.remote
+    try:
+        while data := ray.get(said(errors=errors)):
+            stream.write(data)
+            stream.flush()
+    except ray.exceptions.RayError:  # the end tells of it
+        return
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
+
+
+def _ended_by(number: int) -> int:
+    """End as the job did: by this signal."""
+    sys.stdout.flush()
+    signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+    os.kill(os.getpid(), number)
+    return 128 + number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
