@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
 from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.names import LearnerName
@@ -103,6 +104,39 @@ def test_a_sweep_says_so_where_no_training_ended_in_time(base: JobSpec, tmp_path
 
     with pytest.raises(TrainingFailed, match="no training ended within 1 seconds; allow more time"):
         sweep(base, trials=5, seconds=1, storage=tmp_path / "sweep.db", train=never)
+
+
+def test_trainings_go_on_beside_each_other(base: JobSpec, tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def together(spec: JobSpec, context: Context) -> ModelCard:
+        both.wait(60)
+        return near_a_half(spec, context)
+
+    result = sweep(base, trials=4, storage=tmp_path / "sweep.db", train=together, at_once=2)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3]
+    with pytest.raises(ConfigurationError, match="0 at once"):
+        sweep(base, trials=1, storage=tmp_path / "sweep.db", train=near_a_half, at_once=0)
+
+
+def test_a_sweep_that_cannot_go_on_stops_what_it_began(base: JobSpec, tmp_path: Path) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def train(spec: JobSpec, context: Context) -> ModelCard:
+        if spec.out.name == "trial-0":
+            assert begun.wait(60)
+            raise DependencyUnreachable("the cluster is away")
+        begun.set()
+        try:
+            while True:
+                context.checkpoint()
+                time.sleep(0.01)
+        finally:
+            stopped.set()
+
+    with pytest.raises(DependencyUnreachable, match="the cluster is away"):
+        sweep(base, trials=2, storage=tmp_path / "sweep.db", train=train, at_once=2)
+    assert stopped.wait(60)
 
 
 def test_sweep_needs_rows_and_something_to_search(base: JobSpec, tmp_path: Path) -> None:
