@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     job = remote.remote(order.module, order.arguments, order.niceness, environment)
     try:
         code = _placed(ray, order, job, told) or _followed(ray, job, told)
-    except ray.exceptions.RayActorError as error:
+    except ray.exceptions.RayError as error:  # an actor that died, or that Ray ended where memory ran out
         why = str(error).strip().splitlines()[-1].split(". ")[0].removesuffix(".")
         if getattr(error, "actor_init_failed", False):
             words = f"a worker of Ray at {order.cluster.address} cannot begin {order.module} ({why})"
