@@ -56,7 +56,6 @@ def test_trainings_and_replays_go_to_the_cluster_and_exports_stay(
             maker.train(2, None, rows, lambda _: None)
         maker._run(PROVING, tmp_path, "export", 1.0, lambda _: None)
         traffic = traffic_of(workspace, "intent")
-        traffic.root.mkdir(parents=True, exist_ok=True)
         with pytest.raises(PublishFailed, match="of the test"):
             comparison.replay_shadow(
                 ledger, workspace, "intent", traffic, champion=1, challenger=2, rows=5, cancel=threading.Event()
