@@ -63,5 +63,5 @@ class RayOrder:
         """The order that `to_json` wrote."""
         facts = json.loads(text)
         cluster = RayCluster(**facts.pop("cluster"))
-        lists = {name: tuple(facts.pop(name)) for name in ("arguments", "named")}
-        return cls(cluster=cluster, **lists, **facts)
+        arguments, named = (tuple(facts.pop(name)) for name in ("arguments", "named"))
+        return cls(cluster=cluster, arguments=arguments, named=named, **facts)

@@ -156,7 +156,7 @@ class _Runs:
     def __enter__(self) -> "_Runs":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         for _, _, context in self._running.values():
             context.cancelled = True
         self._threads.shutdown(wait=False, cancel_futures=True)

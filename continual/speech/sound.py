@@ -129,7 +129,8 @@ def _samples(frames: "Iterator[AudioFrame]", field: str) -> Sound:
         if count > MOST_S * RATE:
             raise _too_long(f"lasts more than {MOST_S:.0f} s", field)
     parts += [part.to_ndarray().mean(axis=0) for part in turned.resample(None)]
-    return np.concatenate([np.zeros(0, np.float32), *parts]).astype(np.float32)
+    whole: Sound = np.concatenate([np.zeros(0, np.float32), *parts]).astype(np.float32)
+    return whole
 
 
 def _checked(samples: Sound, told_s: float | None, field: str) -> Sound:
