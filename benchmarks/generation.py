@@ -213,13 +213,12 @@ def _engine_arm(engine: Engine) -> Arm:
 def _transformers_arm(decoder: str, threads: int) -> Arm:
     """Transformers as it comes: float32, and the attention that it chooses itself."""
     import torch
-    from transformers import AutoModelForCausalLM
 
+    from perennial.continual.learning.encoder_model import load_causal
     from perennial.continual.learning.generation import decoder_folder
 
     torch.set_num_threads(threads)
-    kind: Any = AutoModelForCausalLM
-    model = kind.from_pretrained(decoder_folder(decoder), dtype=torch.float32, local_files_only=True).eval()
+    model = load_causal(decoder_folder(decoder), attention=None)
 
     def write(ids: list[int], steps: int) -> int:
         with torch.inference_mode():

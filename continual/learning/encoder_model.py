@@ -66,15 +66,17 @@ def load_classifier(folder: Path) -> Any:
     )
 
 
-def load_causal(folder: Path) -> Any:
+def load_causal(folder: Path, *, attention: str | None = "eager") -> Any:
     """A whole decoder with its words, as `load_classifier` loads a classifier.
+
+    `attention` is that of `load_encoder`; None leaves it to transformers.
 
     Raises:
         ConfigurationError: the folder holds no such model, or not all of its weights.
     """
     from transformers import AutoModelForCausalLM
 
-    model = _loaded(AutoModelForCausalLM, folder, f"the decoder in {folder}", attention="eager", spared=())
+    model = _loaded(AutoModelForCausalLM, folder, f"the decoder in {folder}", attention=attention, spared=())
     model.config.use_cache = True
     return model
 
