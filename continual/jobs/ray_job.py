@@ -7,6 +7,7 @@ that something killed. When this process dies Ray ends the job.
 It is a process of its own because Ray ends its clients when the cluster goes away.
 """
 
+import asyncio
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ __all__ = ["main"]
 _STOPPED = 143  # 128 + SIGTERM
 _LOOKS_S = 0.2
 _TOLD_AFTER_S = 10.0  # of waiting for a worker
+_ANSWERS_S = 5.0  # to a first knock
 _CALLS = 4  # at once: two for what the job says, one for its end, one for signals
 
 
@@ -61,6 +63,7 @@ def _connected(order: RayOrder) -> Any:
         DependencyUnreachable: it is not installed, or the cluster does not answer.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # tries to reach the cluster, 41 s each (2.60), else 20
     try:
         import ray
     except ImportError as error:
@@ -69,13 +72,27 @@ def _connected(order: RayOrder) -> Any:
             "settings"
         ) from error
     try:
+        asyncio.run(_knock(order.cluster.address))
         ray.init(address=order.cluster.address, namespace="perennial", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DependencyUnreachable(
-            f"no Ray cluster answers at {order.cluster.address!r} ({str(error).strip().splitlines()[0]}); start one "
+            f"no Ray cluster answers at {order.cluster.address!r} ({why}); start one "
             "with `ray start --head --disable-usage-stats`, or correct ray.address in the settings"
         ) from error
     return ray
+
+
+async def _knock(address: str) -> None:
+    """Find out whether anybody listens there: Ray itself tries for minutes; `auto` is left to Ray.
+
+    Raises:
+        OSError: nobody does, or not in time.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), _ANSWERS_S)
+        writer.close()
 
 
 def _placed(ray: Any, order: RayOrder, job: Any, told: threading.Event) -> int:
@@ -135,4 +152,7 @@ def _ended_by(number: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended)  # Ray's own end takes seconds, of which a job that was told to end has ten

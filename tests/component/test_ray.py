@@ -95,8 +95,8 @@ def test_jobs_on_a_cluster_end_as_they_do_here(address: str, tmp_path: Path) -> 
         cluster=RayCluster(address=address),
     )
     assert said == [{"module": "__main__", "arguments": ["one", "two"], "told": "yes", "niceness": 19}]
-    assert (result.cancelled, result.exit_code, result.tries) == (True, 7, 1)
     assert result.tail.splitlines()[-1] == "its last words"
+    assert (result.cancelled, result.exit_code, result.tries) == (True, 7, 1)
 
 
 def test_a_sweep_on_a_cluster_goes_on_when_a_worker_is_killed(address: str, tmp_path: Path, spec: JobSpec) -> None:
