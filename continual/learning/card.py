@@ -27,6 +27,7 @@ __all__ = [
     "ModelCard",
     "drop_card",
     "is_finished",
+    "promise_of",
     "read_card",
 ]
 
@@ -120,6 +121,11 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 def is_finished(folder: Path) -> bool:
     """Whether the folder has a card, which a training writes last."""
     return (folder / MODEL_FILE).is_file()
+
+
+def promise_of(folder: Path) -> Any:
+    """What the card says of privacy; None where a model was learnt without noise, or there is no card."""
+    return read_card(folder).settings.get(PRIVACY) if is_finished(folder) else None
 
 
 def drop_card(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound, Refused
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
-from perennial.continual.learning.card import PRIVACY, is_finished, read_card
+from perennial.continual.learning.card import promise_of
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
@@ -261,7 +261,7 @@ def export_order(parts: Parts, plan: EngineExport, *, beside: Path | None = None
             learner=source.learner,
             rows=int(source.lineage.get("rows", 0)),
             replay_rows=int(source.lineage.get("replay_rows", 0)),
-            privacy=read_card(bundle).settings.get(PRIVACY) if is_finished(bundle) else None,
+            privacy=promise_of(bundle),
         ),
         held_out=nameless(task, proof),
         calibration=nameless(task, HeldOut(inputs=training).spread(_CALIBRATION_ROWS).inputs or proof),
