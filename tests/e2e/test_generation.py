@@ -26,11 +26,13 @@ rotate_s = 0.5
 [models.tell]
 task = "generation"
 [models.tell.learning]
+threads = 1
+niceness = 0
 replay_rows = 60
 holdout_share = 0.3
 [models.tell.learning.params]
 decoder = "{decoder}"
-epochs = 4
+epochs = 2
 rate = 0.1
 [models.tell.cycle]
 probation_s = 1.0
