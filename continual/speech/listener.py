@@ -123,9 +123,10 @@ class Listener:
                 process.kill()
 
         watch = threading.Timer(self._limit_s, give_up)
+        watch.daemon = True
         watch.start()
         try:
-            child = self._begun()
+            child = self._begun(late)
             order = json.dumps({"bytes": len(asked.sent), "language": asked.language}).encode() + b"\n"
             told, said = _pipes(child)
             told.write(order + asked.sent)
@@ -144,11 +145,11 @@ class Listener:
         finally:
             watch.cancel()
 
-    def _begun(self) -> "subprocess.Popen[bytes]":
+    def _begun(self, late: threading.Event) -> "subprocess.Popen[bytes]":
         """The process, ready to be asked.
 
         Raises:
-            EOFError: it ended. PerennialError: what it said of itself.
+            EOFError: it ended, or it is too late to begin one. PerennialError: what it said of itself.
         """
         if self._process is not None and self._process.poll() is None:
             return self._process
@@ -166,6 +167,8 @@ class Listener:
         if self._closed:  # since it was asked: nobody else would end this one
             self._end()
             raise _stopping()
+        if late.is_set():  # whoever gave it up may have found no process to end
+            raise EOFError
         logger.info("speech.begun", extra={"recogniser": self._spec.name, "pid": self._process.pid})
         try:
             _read(_pipes(self._process)[1])

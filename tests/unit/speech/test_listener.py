@@ -64,6 +64,17 @@ def test_a_recording_that_takes_too_long_is_given_up() -> None:
         listening.close()
 
 
+def test_one_whose_time_is_up_before_its_process_is_there_is_given_up_too() -> None:
+    listening = Listener(RecogniserSpec(), limit_s=0.0)
+    try:
+        for _ in range(2):
+            with pytest.raises(DependencyUnreachable, match="given up after 0 s"):
+                listening.hear(sent(b"hang"))
+        assert listening.pid is None
+    finally:
+        listening.close()
+
+
 def test_too_many_are_refused_at_once_and_told_when_it_is_closed(listening: Listener) -> None:
     errors: list[Exception] = []
 
@@ -74,9 +85,11 @@ def test_too_many_are_refused_at_once_and_told_when_it_is_closed(listening: List
             errors.append(exc)
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
+    threads[0].start()
+    _wait_for(lambda: listening.pid is not None)  # it is at work: of the others two may wait
+    for thread in threads[1:]:
         thread.start()
-    _wait_for(lambda: len(errors) == 3)  # one is at work and two wait
+    _wait_for(lambda: len(errors) == 3)
     assert all("2 recordings wait already" in str(error) for error in errors)
     listening.close()
     for thread in threads:
