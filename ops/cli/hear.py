@@ -40,10 +40,11 @@ def hear(
     from dataclasses import replace
 
     from perennial.continual.errors import DataError
+    from perennial.continual.preparation import admit_key
     from perennial.continual.speech.recogniser import Recogniser
     from perennial.ops.settings import load_settings
 
-    settings = load_settings(config)
+    settings, key = load_settings(config), admit_key(key)
     if model:
         from perennial.ops.commands.speech import check_spoken
 

@@ -7,6 +7,7 @@ from perennial.client.opinions import Opinion
 from perennial.client.replies import SuggestedReplies
 from perennial.client.texts import Prediction
 from perennial.continual.errors import DataError, Refused
+from perennial.continual.preparation import admit_key
 from perennial.continual.speech import Heard, check_sure
 from perennial.continual.speech.listener import Listener
 from perennial.continual.tasks.replies import Message
@@ -62,7 +63,7 @@ def hear_and_ask(
     Raises:
         NotFound: there is no such model.
         Refused: speech is switched off.
-        DataError: the model is asked about no texts, or the recording cannot be understood.
+        DataError: the model is asked about no texts, the key breaks its rule, or the recording cannot be understood.
         ConfigurationError: the recogniser cannot be loaded, or does not hear the language.
         DependencyUnreachable: the extra is missing, too many recordings wait, or nobody answers.
     """
@@ -72,6 +73,7 @@ def hear_and_ask(
         raise Refused(
             "speech is switched off here; set speech.enabled = true, and install 'perennial-serving[speech]' beside it"
         )
+    key = admit_key(key)  # before anybody listens
     heard = listener.hear(sent, language=language)
     check_sure(heard, settings.least_probability)
     task = parts.settings.task_of(model)
