@@ -23,6 +23,7 @@ _SILENT = 10 ** (-60 / 20)  # of the loudest sample: 60 dB below full scale
 ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
 _KINDS = "WAV, FLAC, MP3 or Ogg"
 _CUT_OFF = 0.02  # of the length that a header tells, which may be missing
+_NO_PICTURES = {"max_pixels": "1"}  # a cover would be unpacked to learn its size: gigabytes out of a megabyte
 
 Sound = NDArray[np.float32]
 
@@ -44,7 +45,8 @@ def sound_of(sent: bytes, *, field: str = "audio") -> Sound:
         raise DependencyUnreachable(f"speech needs PyAV ({exc}); pip install 'perennial-serving[speech]'") from exc
     try:
         # the kind is told: a guessed one may be a list of addresses, which would be opened
-        with av.open(io.BytesIO(sent), mode="r", format=kind, metadata_errors="ignore") as container:
+        file = io.BytesIO(sent)
+        with av.open(file, mode="r", format=kind, options=_NO_PICTURES, metadata_errors="ignore") as container:
             stream = container.streams.audio[0]
             told_s = _told_s(sent, kind, stream)
             _check_stream(stream, told_s, field)

@@ -1,9 +1,12 @@
 """Files of sound: what is heard of them, and what is refused."""
 
+import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from perennial.continual.errors import DataError
 from perennial.continual.speech.sound import MOST_BYTES, RATE, sound_of
@@ -84,6 +87,31 @@ def _flac_claims(samples: int) -> bytes:
 def test_what_cannot_be_heard_is_refused(sent: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         sound_of(sent, field="a.wav")
+
+
+def _with_cover(sent: bytes, side: int) -> bytes:
+    """An MP3 file with a picture, whose size only the picture itself tells."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side)).save(buffer, "PNG")
+    part = b"\0image/png\0\x03\0" + buffer.getvalue()
+    tag = b"APIC" + struct.pack(">IH", len(part), 0) + part
+    size = bytes(len(tag) >> shift & 127 for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + size + tag + sent
+
+
+def test_the_cover_of_a_recording_is_never_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    whole, found, real = packed(tone(1.0), "mp3", "libmp3lame"), list[int](), av.open
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        container = real(*args, **kwargs)
+        found.extend(stream.codec_context.width for stream in container.streams.video)
+        return container
+
+    monkeypatch.setattr(av, "open", watched)
+    assert len(sound_of(_with_cover(whole, 2_000))) == len(sound_of(whole))
+    assert found == [0], "its size is known once it is unpacked"
 
 
 def test_random_changes_of_a_file_are_heard_or_refused() -> None:
