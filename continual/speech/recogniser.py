@@ -110,9 +110,9 @@ class Recogniser:
         if not text:
             raise DataError(f"{field} has no speech in its {seconds:.1f} s; record somebody who speaks")
         if max(part.compression_ratio for part in parts) > _LOOPS:
-            raise DataError(
-                f"{field} was not understood: the recogniser repeats itself (`{text[:60]}...`); speak it again, more "
-                f"clearly, in language {info.language!r}"
+            raise DataError(  # without the words: they may be nobody's, and messages are logged
+                f"{field} was not understood: the recogniser repeats itself; speak it again, more clearly, in language "
+                f"{info.language!r}"
             )
         pieces = np.array([max(1, len(part.tokens)) for part in parts], dtype=np.float64)
         logs = np.array([part.avg_logprob for part in parts], dtype=np.float64)

@@ -25,9 +25,7 @@ KEY_HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotent-Replayed"
 KEY_PATTERN = "^[!-~]{1,200}$"
 _KEY = re.compile(KEY_PATTERN)
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN = re.compile(
-    "/v1/erasures|/v1/models/[^/]+/(feedback|speech)|/v1/accounts/.*"
-)  # their answers are not for keeping
+_OWN = re.compile("/v1/erasures|/v1/models/[^/]+/(feedback|speech)|/v1/accounts/.*")  # answers not for keeping
 _DID_NOTHING = frozenset({401, 403, 404, 408, 409, 412, 413, 415})
 _MOST_BYTES = 1_000_000
 _TOLD_AGAIN = ("content-type", "etag", "link", "location")

@@ -25,7 +25,7 @@ __all__ = ["SIDE", "Asked", "ImageVersion"]
 
 _GREY = 128
 _PROBED = 8  # pixels of a side of what a probe asks about
-_MOST_EFFORT = 12  # of the largest images in one request: nobody is answered while they are unpacked
+_MOST_EFFORT = 12  # of the largest images in one request: other images wait while they are unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
