@@ -25,11 +25,12 @@ _DASH = re.compile(f"[{_DASHES}]")
 
 _HINT = re.compile(r"[@\d]|://")
 _URL = re.compile(rf"(?<!{_LETTER})(?:https?|ftp)://[^\s<>\"'\[\]]+", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"//[^/\s]*@|[?&#;][^\s=]*=|/(?:u|users?|accounts?|profiles?|customers?)/", re.IGNORECASE)
+_USER_IN_URL = re.compile(
+    r"//[^/\s]*@|[?&#;][^\s=?&#;]*+=|/(?:u|users?|accounts?|profiles?|customers?)/", re.IGNORECASE
+)
 _PLAIN_EMAIL = re.compile(
     rf"(?<!{_LETTER})(?<![.+%'-])[A-Za-z0-9_.+%'-]++@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++(?!{_LETTER})"
 )
-_EMAIL = re.compile(rf"(?<!{_LETTER})(?<![.+%'-])[A-Za-z0-9_.+%'-]++@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++(?!{_LETTER})")
 _EMAIL = re.compile(r"(?<![\w.+%'-])[\w.+%'-]++@[\w-]++(?:\.[\w-]++)++")
 _IBAN = re.compile(rf"(?<!{_LETTER})[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]){{11,30}}", re.IGNORECASE)
 _OF_STATES = re.compile(  # numbers of people with letters in them
