@@ -85,8 +85,10 @@ def _analyser(models: Mapping[str, str]) -> Any:
         spacy: Any = import_module("spacy")
         presidio: Any = import_module("presidio_analyzer")
         engine: Any = import_module("presidio_analyzer.nlp_engine").SpacyNlpEngine()
+        domains: Any = import_module("tldextract.tldextract").TLD_EXTRACTOR
     except ImportError as error:
         raise DependencyUnreachable(f"personal.presidio needs Presidio; {_INSTALL}") from error
+    domains.suffix_list_urls = ()  # a list of domains is in its package; it would download a newer one
     try:  # loaded here: Presidio would download what is missing
         engine.nlp = {name: spacy.load(model) if model else spacy.blank(name) for name, model in models.items()}
     except (OSError, ImportError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Presidio beside the own rules: what it finds by patterns alone, and how it is asked for."""
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 
@@ -34,6 +35,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_patterns_find_more_than_own_rules_and_no_names(raw: str, expected: str) -> None:
     assert deidentify(raw) == expected
     assert deidentify(deidentify(raw)) == expected
+
+
+def test_no_list_of_domains_is_downloaded() -> None:
+    assert deidentify("write to a#@example.com") == "write to [email]"
+    assert import_module("tldextract.tldextract").TLD_EXTRACTOR.suffix_list_urls == ()
 
 
 def test_what_nobody_asks_for_is_not_looked_for() -> None:
