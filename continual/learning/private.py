@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.federation.others import Others
@@ -35,9 +36,9 @@ from perennial.continual.learning.told_sums import TOLD_FILE, ToldSums, beyond, 
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.continual.preparation import deduplicate
 from perennial.continual.privacy.budget import Budget, Telling, Terms
-from perennial.continual.privacy.noise import SystemNoise, clipped
+from perennial.continual.privacy.noise import Normal, SystemNoise, clipped
 
-__all__ = ["train_private"]
+__all__ = ["chosen_temperature", "train_private"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def train_private(spec: JobSpec, context: Context, embedder: Embedder | None = N
     if spec.learner is not LearnerName.KERNEL_LDA:
         raise ConfigurationError(f"learner {spec.learner.value!r} has no noise; use kernel_lda, or take privacy away")
     terms, settings = Terms.of(spec.privacy or {}), FastSettings.of(spec.params)
-    texts = Texts(spec, context, embedder)
+    texts = Texts(spec, context, embedder, exact=True)  # one row more changes no embedding of another
     rows = JobRows.read(spec)
     learnt = _Learnt.of(spec, rows, texts, by=terms.by)
     context.report("learn", 1, 1)
@@ -106,7 +107,7 @@ def train_private(spec: JobSpec, context: Context, embedder: Embedder | None = N
                 "told": "nothing" if learnt.telling is None else learnt.telling.value,
                 "version": terms.version if learnt.telling is not None else _teller(spec),
                 "epsilon_spent": spent,
-                "budget": terms.limit,
+                "budget": terms.limit if math.isfinite(terms.limit) else None,
             },
             **({} if others is None else {"others": others.shared.digest}),
         },
@@ -253,17 +254,30 @@ def _temperature(spec: JobSpec, learnt: _Learnt, head: HeadWeights, unseen: Held
     """How much the scores are divided by: chosen where all is told anew, else as the version before has it.
 
     Of a few temperatures the one with the least noised loss on held-out rows. These are in no sums, so that the choice
-    tells as much of each of them as the sums tell of each row that is in.
+    tells at most as much of each of them as the sums tell of each row that is in.
     """
     if learnt.telling is not Telling.ALL and spec.previous is not None:
         return read_card(spec.previous).temperature
-    if len(unseen.labels) < _FEWEST:
-        return 1.0
-    logits, truth = head.logits(unseen.X), places_of(unseen.labels, head.labels)
-    losses = [np.minimum(log_losses(logits, truth, each), _MOST_LOSS).sum() for each in _TEMPERATURES]
-    spread = terms.privacy.multiplier * _MOST_LOSS * math.sqrt(len(_TEMPERATURES))  # a row changes all of them
-    noised = np.array(losses) + spread * SystemNoise().standard_normal((len(_TEMPERATURES),))
-    return float(_TEMPERATURES[int(noised.argmin())])
+    losses = np.zeros(len(_TEMPERATURES))
+    if unseen.labels:
+        logits, truth = head.logits(unseen.X), places_of(unseen.labels, head.labels)
+        losses[:] = [np.minimum(log_losses(logits, truth, each), _MOST_LOSS).sum() for each in _TEMPERATURES]
+    return chosen_temperature(losses, len(unseen.labels), terms.privacy.multiplier, SystemNoise())
+
+
+def chosen_temperature(losses: NDArray[np.float64], rows: int, multiplier: float, rng: Normal) -> float:
+    """The temperature of the least loss, or 1 where there are too few rows; how many there are has noise too.
+
+    Args:
+        losses: of all rows together, by temperature; each row adds at most `_MOST_LOSS` to each.
+        rows: held-out ones.
+        multiplier: see `Privacy`.
+        rng: see `noised`.
+    """
+    exact = np.array([*losses, _MOST_LOSS * rows])
+    spread = multiplier * _MOST_LOSS * math.sqrt(len(exact))  # a row changes all of them
+    told = exact + spread * rng.standard_normal(exact.shape)
+    return 1.0 if told[-1] < _MOST_LOSS * _FEWEST else float(_TEMPERATURES[int(told[:-1].argmin())])
 
 
 def _figures(head: HeadWeights, unseen: HeldOut) -> dict[str, float]:

@@ -20,15 +20,19 @@ _MANY = 1_000  # texts, which are embedded faster at the cost of the last digits
 class Texts:
     """Embeds a job's texts; the encoder is loaded only when a text is not in the cache.
 
+    With `exact` all digits are kept, however many texts there are.
+
     >>> Texts.__call__.__name__
     '__call__'
     """
 
-    def __init__(self, spec: JobSpec, context: Context, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, spec: JobSpec, context: Context, embedder: Embedder | None = None, *, exact: bool = False
+    ) -> None:
         self.folder = resolve_encoder(spec.encoder)
         self.fingerprint = fingerprint(self.folder)
         self._spec, self._context, self._embedder = spec, context, embedder
-        self._many = False
+        self._many, self._exact = False, exact
         self.cache = EmbeddingCache(
             spec.cache_folder,
             encoder=self.fingerprint,
@@ -38,7 +42,7 @@ class Texts:
 
     @cached_property
     def _encoder(self) -> Embedder:
-        spec, exact = self._spec, not self._many
+        spec, exact = self._spec, self._exact or not self._many
         return load_embedding(
             self.folder, images=spec.images, max_length=spec.max_length, threads=spec.threads, exact=exact
         )

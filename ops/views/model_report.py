@@ -1,6 +1,5 @@
 """How good a version is: its answers to held-out rows beside simple baselines, and what its rows tell."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,14 +169,14 @@ def _privacy(bundle: Path) -> PrivacyView | None:
     told = read_card(bundle).settings.get(PRIVACY) if is_finished(bundle) else None
     if told is None:
         return None
-    limit = float(told["budget"])
+    limit = told["budget"]
     return PrivacyView(
         by=str(told["by"]),
         told=str(told["told"]),
         epsilon=float(told["epsilon"]),
         delta=float(told["delta"]),
         epsilon_spent=float(told["epsilon_spent"]),
-        budget=limit if math.isfinite(limit) else None,
+        budget=None if limit is None else float(limit),
     )
 
 

@@ -230,5 +230,5 @@ def test_what_a_version_may_tell_of_a_row_is_told(config: Path, tmp_path: Path) 
     assert json.loads(_report(config, "1", "--json").stdout)["privacy"] == noise
     told = "with epsilon 4, and all versions together have spent epsilon 5.81 of a budget of 8 at delta 1e-05"
     assert told in _html(config, tmp_path)
-    text_card(settings={PRIVACY: {**noise, "budget": float("inf")}}).write(bundle)
+    text_card(settings={PRIVACY: {**noise, "budget": None}}).write(bundle)
     assert json.loads(_report(config, "1", "--json").stdout)["privacy"]["budget"] is None

@@ -1,5 +1,6 @@
 """Trainings with noise: what they tell, what they carry on, what they refuse, and what an erasure takes back."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,20 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.learning import private_gradients
 from perennial.continual.learning.card import PRIVACY, ModelCard
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
+from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import KernelLda
 from perennial.continual.learning.learners import train_model
 from perennial.continual.learning.open_set import OPEN_SET_FILE
+from perennial.continual.learning.private import chosen_temperature
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.told_sums import TOLD_FILE, ToldSums, exact_sums
 from perennial.continual.learning.trained import PROOF_FILE, STATISTICS_FILE, read_head
 from perennial.continual.privacy.budget import Budget, Terms
-from perennial.continual.privacy.noise import clipped, longest_row, outer_noise
+from perennial.continual.privacy.noise import Privacy, clipped, longest_row, outer_noise
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
@@ -145,8 +150,9 @@ def test_an_erasure_takes_rows_back_with_noise_though_the_budget_is_spent(quiet:
     assert (less.data["rows"], less.data["rows_removed"]) == (260, 40)
     assert less.settings[PRIVACY]["told"] == "changed rows"
     assert less.settings[PRIVACY]["epsilon_spent"] > quiet.limit
-    quiet.limit = 1e12
+    quiet.limit = math.inf
     without = quiet.train(9, examples=ROWS[40:])
+    assert without.settings[PRIVACY]["budget"] is None, "JSON has no word for no limit"
     quiet.limit = quiet.epsilon
     for name, array in exact_sums(quiet.exact(2)).sorted().items():
         np.testing.assert_allclose(array, exact_sums(quiet.exact(9)).sorted()[name], atol=1e-9)
@@ -180,6 +186,27 @@ def test_with_hardly_any_noise_a_version_answers_as_one_without(quiet: Versions,
     assert card.temperature in [2.0 ** (step / 2) for step in range(-2, 7)]
 
 
+class Same:
+    """Noise that is the same number everywhere, and another one in the last place."""
+
+    def __init__(self, number: float, last: float) -> None:
+        self._number, self._last = number, last
+
+    def standard_normal(self, size: tuple[int, ...]) -> np.ndarray:
+        drawn = np.full(size, self._number)
+        drawn[-1] = self._last
+        return drawn
+
+
+def test_whether_enough_rows_are_held_out_is_told_with_as_much_noise_as_their_losses() -> None:
+    losses = np.array([9.0, 8.0, 7.0, 6.0, 5.0, 1.0, 5.0, 6.0, 7.0])
+    assert chosen_temperature(losses, 50, 1.0, Same(0.0, 0.0)) == 2.0**1.5
+    assert chosen_temperature(losses, 49, 1.0, Same(0.0, 0.0)) == 1.0
+    assert chosen_temperature(losses, 47, 1.0, Same(0.0, 1.0)) == 2.0**1.5  # 10 ** 0.5 rows more are seen
+    assert chosen_temperature(losses, 46, 1.0, Same(0.0, 1.0)) == 1.0
+    assert chosen_temperature(np.zeros(9), 0, 1.0, Same(1.0, 0.0)) == 1.0
+
+
 def test_longer_embeddings_are_cut_before_they_are_summed() -> None:
     rows = np.array([[3.0, 4.0], [0.6, 0.8], [1e-30, 0.0], [1e30, 1e30]], np.float32)
     cut = clipped(rows)
@@ -203,3 +230,16 @@ def test_gradients_with_noise_by_opacus_learn_the_same_classes(tmp_path: Path, s
     less = versions.train(2, previous=1, erase=ROWS[:10])
     assert (less.settings[PRIVACY]["by"], less.settings[PRIVACY]["told"]) == ("sums", "all rows")
     assert less.data["rows"] == 290
+
+
+def test_rows_that_do_not_fit_in_memory_together_give_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, rng = KernelLda(FourierFeatures.bounded(dimension=8, seed=0)), np.random.default_rng(0)
+    X = rng.standard_normal((250, 8))
+    rows = ClassRows(X=X / np.linalg.norm(X, axis=1, keepdims=True), labels=["a" if x > 0 else "b" for x in X[:, 0]])
+    sums.add(rows)
+    hardly = Privacy(epsilon=1e6, delta=1e-5)
+    whole = private_gradients.head_by_gradients(sums, rows, hardly, steps=5)
+    monkeypatch.setattr(private_gradients, "_AT_ONCE", 100)
+    pieces = private_gradients.head_by_gradients(sums, rows, hardly, steps=5)
+    assert np.abs(whole.weight).max() > 0.1
+    np.testing.assert_allclose(pieces.weight, whole.weight, atol=0.01 * np.abs(whole.weight).max())
