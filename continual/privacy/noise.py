@@ -70,6 +70,9 @@ class Privacy:
         """The noise's standard deviation over what one row changes: the least that keeps the promise.
 
         Source: Balle and Wang 2018, "Improving the Gaussian Mechanism for Differential Privacy", theorem 8.
+
+        Raises:
+            ConfigurationError: no noise that is tried keeps it.
         """
         low, high = _LEAST_NOISE, _MOST_NOISE
         for _ in range(_STEPS):
@@ -78,6 +81,11 @@ class Privacy:
                 low = middle
             else:
                 high = middle
+        if delta_of(self.epsilon, 1.0 / high) > self.delta:
+            raise ConfigurationError(
+                f"epsilon {self.epsilon:g} at delta {self.delta:g} needs noise of more than {_MOST_NOISE:g} times what "
+                "a row changes, which leaves nothing to learn; set a larger epsilon, e.g. 8"
+            )
         return high
 
 
@@ -170,7 +178,7 @@ def noised(named: NamedSums, longest: float, multiplier: float, rng: Normal) -> 
         named: "counts", "sums" and "outer", and no more: everything that is given away needs noise of its own.
         longest: see `longest_row`.
         multiplier: see `Privacy`.
-        rng: which nobody else can foretell; see `SecretNoise`.
+        rng: which nobody else can foretell; see `SystemNoise`, and `SecretNoise` of an exchange.
     """
     copy = named.copy()
     arrays = copy.arrays

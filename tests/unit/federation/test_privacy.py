@@ -72,6 +72,12 @@ def test_a_promise_that_is_none_is_refused(wrong: dict[str, float]) -> None:
         Privacy(**{"epsilon": 1.0, "delta": 1e-5, **wrong})
 
 
+def test_a_promise_that_no_noise_keeps_is_refused() -> None:
+    assert delta_of(1e-3, 1.0 / Privacy(epsilon=1e-3, delta=1e-5).multiplier) <= 1e-5
+    with pytest.raises(ConfigurationError, match="epsilon 1e-06 at delta 1e-12 needs noise of more than 10000 times"):
+        _ = Privacy(epsilon=1e-6, delta=1e-12).multiplier
+
+
 def bounded(dimension: int = 12) -> KernelLda:
     return KernelLda(FourierFeatures.bounded(dimension=dimension, seed=0))
 
