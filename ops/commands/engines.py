@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _CALIBRATION_ROWS = 300
+_RANGED = frozenset({Precision.INT8, Precision.FP8})  # scaled by what rows give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ def plan_export(parts: Parts, model: str, version: int, engine: str, precision: 
         ConfigurationError: the version is of that engine and precision already, or the engine has no such precision.
         DependencyUnreachable: the engine needs a package or a GPU that is not here.
         BundleRejected: the version's files do not match its manifest.
+        Refused: it was learnt with noise, and the precision takes its ranges from rows without.
     """
     task = parts.workspace.model(model).task
     bundle = parts.workspace.bundle(model, version)
@@ -117,6 +119,11 @@ def plan_export(parts: Parts, model: str, version: int, engine: str, precision: 
     kind, wanted = engines_to_try(engine, precision, among=room_of(task).engines())[0]
     check_available(kind, wanted)
     manifest = verify_bundle(bundle)
+    if wanted in _RANGED and PRIVACY in read_card(bundle).settings:
+        raise Refused(
+            f"version {version} of {model} was learnt with noise, and {wanted.value} takes its ranges from rows "
+            "without; export it as fp32 or bf16"
+        )
     if (manifest.engine, manifest.precision) == (kind, wanted):
         raise ConfigurationError(
             f"version {version} is {kind.value} {wanted.value} already; name another engine or precision"

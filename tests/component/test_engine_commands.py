@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
+from perennial.continual.learning.card import PRIVACY
 from perennial.continual.learning.compression import Step
 from perennial.continual.records import PromotionDecision, Route
 from perennial.exporters import job
@@ -21,7 +22,7 @@ from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
 from perennial.ops.cli.main import app
-from perennial.ops.commands import compression
+from perennial.ops.commands import compression, engines
 from perennial.ops.commands.engine_choice import taken_meanwhile
 from perennial.ops.commands.engines import plan_export, publish_export
 from perennial.ops.ledger import VersionRow
@@ -42,6 +43,7 @@ from perennial.ops.store.state import (
 from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.component.jobs_here import run_here
 from tests.e2e.workspace import write_csv
+from tests.unit.learning.cards import text_card
 
 pytestmark = pytest.mark.component
 
@@ -316,6 +318,19 @@ def _waits(config: Path, look: Callable[[], str]) -> None:
         assert taken_meanwhile(parts, "intent", 2) == "version 2 is champion no more"
         upkeep, limit_s = EngineUpkeep(parts, "intent", threading.Event()), 1_800.0
         assert not JobFacts(interval_s=upkeep.every_s, since=0.0).silent(now=2 * limit_s + 600.0)
+    finally:
+        parts.close()
+
+
+def test_a_version_with_noise_becomes_no_engine_whose_ranges_rows_give(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "read_card", lambda _: text_card(settings={PRIVACY: {}}))
+    parts = open_parts(workspace.config)
+    try:
+        with pytest.raises(Refused, match="version 1 of intent was learnt with noise, and int8 takes its ranges"):
+            plan_export(parts, "intent", 1, "onnxruntime", "int8")
+        assert plan_export(parts, "intent", 1, "onnxruntime", "fp32").rows
     finally:
         parts.close()
 
