@@ -13,7 +13,7 @@ __all__ = ["budget_of", "terms_of"]
 
 
 def budget_of(workspace: Workspace, model: str) -> Path:
-    """Where it is kept what a model's versions have told; a backup holds it, and a removed model forgets it."""
+    """Where it is kept what a model's versions have told; a backup holds it, and a removed model leaves it."""
     return workspace.state / "privacy" / f"{admit_name(model)}.json"
 
 

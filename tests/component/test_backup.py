@@ -247,9 +247,13 @@ def test_keys_of_exchanges_are_in_no_backup_and_their_budget_is(small: House, tm
     (held / "rounds").mkdir(parents=True)
     (held / "rounds" / "ab.json").write_text("{}")
     (held / "budget.json").write_text("[]")
+    told = small.settings.state / "privacy" / "intent.json"
+    told.parent.mkdir()
+    told.write_text("[]")
     made = back_up(small.settings, tmp_path / "backup", config=small.config)
     found = {name for name in made.files if name.startswith("state/federation")}
     assert found == {"state/federation/intent/budget.json"}
+    assert "state/privacy/intent.json" in made.files
 
 
 def test_a_ledger_of_another_name_within_the_state_is_restored_too(tmp_path: Path) -> None:
