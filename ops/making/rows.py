@@ -9,7 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from perennial.continual.atomic_file import write_atomically
-from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.card import ModelCard, is_finished, read_card
+from perennial.continual.learning.encoder import resolve_encoder, usable_length
 from perennial.continual.learning.learners import learner_of_task, outgrown
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
@@ -215,11 +216,14 @@ class ModelRows:
         """The version that a training goes on from."""
         if afresh is None:
             start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
-            afresh = start.afresh or champion is None or self._outgrown(champion)
+            afresh = start.afresh or champion is None or self._outgrown(champion, start.encoder)
         return None if afresh or champion is None else champion.version
 
-    def _outgrown(self, champion: VersionRow) -> bool:
-        """Whether another learner is due than the champion's, which could go on from its sums; see `outgrown`."""
+    def _outgrown(self, champion: VersionRow, encoder: str) -> bool:
+        """Whether another learner is due than the champion's, which could go on from its sums; see `outgrown`.
+
+        With noise every stored row is learnt where sums do not go on: one row more changes which ones a buffer holds.
+        """
         bundle = self._workspace.bundle(self._model, champion.version)
         if not is_finished(bundle):
             return False
@@ -230,7 +234,16 @@ class ModelRows:
 
         told = self._workspace.model(self._model).privacy
         private = None if told.epsilon is None else told.by
-        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows, private=private)
+        card = read_card(bundle)
+        if private is not None and not self._goes_on(card, encoder):
+            return True
+        return outgrown(card, self._learning.learner, self._learning.params, rows=rows, private=private)
+
+    def _goes_on(self, card: ModelCard, encoder: str) -> bool:
+        """Whether texts are embedded as when the card's version learnt."""
+        if card.encoder != encoder or card.max_length == self._learning.max_length:
+            return card.encoder == encoder
+        return card.max_length == usable_length(resolve_encoder(encoder), self._learning.max_length)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from perennial.continual.learning.card import PRIVACY
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.rows import ModelRows
@@ -80,3 +81,22 @@ def test_rows_that_no_training_takes_do_not_count(begun: tuple[Ledger, Workspace
     ledger.add_examples("intent", rows(AT_FIRST, 40), lambda _: Split.TRAIN)
     every = own.training_rows(champion)
     assert (every.afresh, len(every.fresh)) == (True, 80)
+
+
+def test_with_noise_another_encoder_learns_every_row_and_none_of_a_buffer(
+    begun: tuple[Ledger, Workspace, VersionRow],
+) -> None:
+    ledger, workspace, champion = begun
+    text_card(settings={PRIVACY: {}}).write(workspace.bundle("intent", 1))
+    ledger.add_examples("intent", rows(AT_FIRST, 3), lambda _: Split.TRAIN)
+
+    def taught(encoder: str) -> tuple[bool, int]:
+        learning = {"learner": "kernel_lda", "encoder": encoder, "max_length": 32}
+        private = {"learning": learning, "engine": {"precision": "fp32"}, "privacy": {"epsilon": 8.0}}
+        models = {"intent": ModelSettings.model_validate(private)}
+        own = ModelRows(ledger, Workspace(workspace.settings.model_copy(update={"models": models})), "intent")
+        given = own.training_rows(champion)
+        return given.afresh, len(given.fresh)
+
+    assert taught("packaged:minilm") == (False, 3)
+    assert taught("packaged:other") == (True, AT_FIRST + 3)
