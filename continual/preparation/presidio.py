@@ -70,9 +70,9 @@ def _made(configured: str) -> Callable[[str], str]:
         taken = [match.span() for match in _PLACEHOLDER.finditer(text)]
         kept, end = list[str](), 0
         for start, stop, placeholder in sorted(found, key=lambda each: (each[0], -each[1])):
-            if start < end or any(start < last and first < stop for first, last in taken):
-                continue  # a longer one began before, or it was replaced already
-            kept += [text[end:start], placeholder]
+            if stop <= end or any(start < last and first < stop for first, last in taken):
+                continue  # it lies in another one, or was replaced already
+            kept += [text[end : max(start, end)], placeholder]
             end = stop
         return "".join([*kept, text[end:]])
 

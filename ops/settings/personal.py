@@ -1,6 +1,7 @@
 """What counts as personal data beside what the own rules find."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -23,4 +24,13 @@ class PersonalSettings(Section):
     def _is_installed(cls, presidio: dict[str, str]) -> dict[str, str]:
         if presidio and find_spec("presidio_analyzer") is None:
             raise ValueError("Presidio is not installed; pip install 'perennial-serving[personal]', or take it out")
+        if missing := sorted(model for model in presidio.values() if model and not _is_there(model)):
+            raise ValueError(
+                f"no model of spaCy is installed as {', '.join(missing)}; install it, or give \"\" for patterns alone"
+            )
         return presidio
+
+
+def _is_there(model: str) -> bool:
+    """Whether there is such a package, or such a folder."""
+    return Path(model).exists() or (model.isidentifier() and find_spec(model) is not None)

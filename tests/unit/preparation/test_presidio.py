@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
-from perennial.continual.preparation import deidentify
+from perennial.continual.preparation import deidentify, presidio
 from perennial.continual.preparation.presidio import VARIABLE, with_presidio
 from perennial.ops.settings.personal import PersonalSettings
 
@@ -37,6 +38,16 @@ def test_patterns_find_more_than_own_rules_and_no_names(raw: str, expected: str)
     assert deidentify(deidentify(raw)) == expected
 
 
+def test_of_two_that_overlap_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        SimpleNamespace(start=start, end=end, entity_type=kind)
+        for start, end, kind in ((3, 12, "LOCATION"), (0, 5, "PERSON"), (1, 4, "US_SSN"))
+    ]
+    monkeypatch.setattr(presidio, "_analyser", lambda _: SimpleNamespace(analyze=lambda *_, **__: found))
+    with_presidio({"of-this-test": ""})
+    assert deidentify("Jo of London asks") == "[person][location] asks"
+
+
 def test_no_list_of_domains_is_downloaded() -> None:
     assert deidentify("write to a#@example.com") == "write to [email]"
     assert import_module("tldextract.tldextract").TLD_EXTRACTOR.suffix_list_urls == ()
@@ -61,6 +72,8 @@ def test_a_variable_that_is_no_list_of_languages_is_refused(monkeypatch: pytest.
 
 def test_settings_refuse_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PersonalSettings(presidio={"en": ""}).presidio == {"en": ""}
+    with pytest.raises(ValueError, match="no model of spaCy is installed as no_such_model; install it, or"):
+        PersonalSettings(presidio={"en": "no_such_model", "es": ""})
     monkeypatch.setattr("perennial.ops.settings.personal.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'perennial-serving\[personal\]'"):
         PersonalSettings(presidio={"en": ""})
