@@ -27,7 +27,7 @@ __all__ = [
     "ModelCard",
     "drop_card",
     "is_finished",
-    "promise_of",
+    "noise_of",
     "read_card",
 ]
 
@@ -123,8 +123,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / MODEL_FILE).is_file()
 
 
-def promise_of(folder: Path) -> Any:
-    """What the card says of privacy; None where a model was learnt without noise, or there is no card."""
+def noise_of(folder: Path) -> Mapping[str, Any] | None:
+    """What a finished version has told of rows; None where it was learnt without noise, or is not finished."""
     return read_card(folder).settings.get(PRIVACY) if is_finished(folder) else None
 
 

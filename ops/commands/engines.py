@@ -8,7 +8,7 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound, Refused
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
-from perennial.continual.learning.card import promise_of
+from perennial.continual.learning.card import noise_of
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
@@ -119,7 +119,7 @@ def plan_export(parts: Parts, model: str, version: int, engine: str, precision: 
     kind, wanted = engines_to_try(engine, precision, among=room_of(task).engines())[0]
     check_available(kind, wanted)
     manifest = verify_bundle(bundle)
-    if wanted in _RANGED and PRIVACY in read_card(bundle).settings:
+    if wanted in _RANGED and noise_of(bundle) is not None:
         raise Refused(
             f"version {version} of {model} was learnt with noise, and {wanted.value} takes its ranges from rows "
             "without; export it as fp32 or bf16"
@@ -268,7 +268,7 @@ def export_order(parts: Parts, plan: EngineExport, *, beside: Path | None = None
             learner=source.learner,
             rows=int(source.lineage.get("rows", 0)),
             replay_rows=int(source.lineage.get("replay_rows", 0)),
-            privacy=promise_of(bundle),
+            privacy=noise_of(bundle),
         ),
         held_out=nameless(task, proof),
         calibration=nameless(task, HeldOut(inputs=training).spread(_CALIBRATION_ROWS).inputs or proof),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from perennial.continual.learning.card import PRIVACY, is_finished, read_card
+from perennial.continual.learning.card import is_finished, noise_of, read_card
 from perennial.continual.records import Split
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, VersionRow
@@ -58,11 +58,7 @@ def _others_changed(workspace: Workspace, model: str, version: int, champion: Ve
 def _noise_is_new(workspace: Workspace, model: str, version: int, champion: VersionRow) -> bool:
     """Whether the challenger was learnt with noise and the champion without: what noise costs is no forgetting."""
     before, after = workspace.bundle(model, champion.version), _made(workspace, model, version)
-    return _has_noise(after) and not _has_noise(before)
-
-
-def _has_noise(folder: Path) -> bool:
-    return is_finished(folder) and PRIVACY in read_card(folder).settings
+    return noise_of(after) is not None and noise_of(before) is None
 
 
 def _made(workspace: Workspace, model: str, version: int) -> Path:

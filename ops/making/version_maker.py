@@ -15,7 +15,7 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.jobs.waiting import WaitingJobs
 from perennial.continual.jobs.warm import WarmJobs
-from perennial.continual.learning.card import is_finished, promise_of
+from perennial.continual.learning.card import is_finished, noise_of
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.rows import write_rows
@@ -256,7 +256,7 @@ class VersionMaker:
                 learner=self._learning(champion).learner,
                 rows=len(rows.fresh),
                 replay_rows=len(rows.replay),
-                privacy=promise_of(self.trained(version)),
+                privacy=noise_of(self.trained(version)),
             ),
             held_out=nameless(task, proof),
             calibration=nameless(task, (*rows.examples, *rows.replay) or proof),

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.learning.card import PRIVACY, is_finished, read_card
+from perennial.continual.learning.card import noise_of
 from perennial.continual.preparation import admit_name
 from perennial.continual.privacy.budget import Terms
 from perennial.ops.store.workspace import Workspace
@@ -26,7 +26,7 @@ def terms_of(workspace: Workspace, model: str, version: int, *, corrects: Path |
     epsilon, delta = settings.version_epsilon or settings.epsilon, settings.delta
     by: str = settings.by
     if corrects is not None:
-        before = read_card(corrects).settings.get(PRIVACY) if is_finished(corrects) else None
+        before = noise_of(corrects)
         if before is None:
             return None
         epsilon, delta, by = float(before["epsilon"]), float(before["delta"]), str(before["by"])

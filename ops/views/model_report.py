@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.card import PRIVACY, is_finished, read_card
+from perennial.continual.learning.card import is_finished, noise_of, read_card
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.quality import (
     AnswerFigures,
@@ -166,7 +166,7 @@ def _open_set(bundle: Path) -> OpenSetView | None:
 
 
 def _privacy(bundle: Path) -> PrivacyView | None:
-    told = read_card(bundle).settings.get(PRIVACY) if is_finished(bundle) else None
+    told = noise_of(bundle)
     if told is None:
         return None
     limit = told["budget"]

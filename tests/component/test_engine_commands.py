@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
-from perennial.continual.learning.card import PRIVACY
 from perennial.continual.learning.compression import Step
 from perennial.continual.records import PromotionDecision, Route
 from perennial.exporters import job
@@ -43,7 +42,6 @@ from perennial.ops.store.state import (
 from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.component.jobs_here import run_here
 from tests.e2e.workspace import write_csv
-from tests.unit.learning.cards import text_card
 
 pytestmark = pytest.mark.component
 
@@ -325,7 +323,7 @@ def _waits(config: Path, look: Callable[[], str]) -> None:
 def test_a_version_with_noise_becomes_no_engine_whose_ranges_rows_give(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "read_card", lambda _: text_card(settings={PRIVACY: {}}))
+    monkeypatch.setattr(engines, "noise_of", lambda _: {"epsilon": 8.0})
     parts = open_parts(workspace.config)
     try:
         with pytest.raises(Refused, match="version 1 of intent was learnt with noise, and int8 takes its ranges"):
