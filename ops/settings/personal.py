@@ -26,7 +26,7 @@ class PersonalSettings(Section):
             raise ValueError("Presidio is not installed; pip install 'perennial-serving[personal]', or take it out")
         if missing := sorted(model for model in presidio.values() if model and not _is_there(model)):
             raise ValueError(
-                f"no model of spaCy is installed as {', '.join(missing)}; install it, or give \"\" for patterns alone"
+                f'no model of spaCy is installed as {", ".join(missing)}; install it, or give "" for patterns alone'
             )
         return presidio
 
