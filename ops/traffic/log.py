@@ -18,7 +18,7 @@ from perennial.continual.errors import DataError, DependencyUnreachable
 from perennial.continual.task import PREDICTION, ColumnKind
 from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.traffic import maintenance
+from perennial.ops.traffic import compaction, discarding, upkeep
 from perennial.ops.traffic.catalogue import Catalogue, LogFile
 from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order
 from perennial.ops.traffic.formats import FileFormat
@@ -150,7 +150,7 @@ class TrafficLog:
         Streams of writers that are gone, or that were left untouched for ten minutes, are sealed first. Streams
         written to less than `min_age_s` ago wait. Also finishes what a killed compaction began, and joins small files.
         """
-        return maintenance.compact(self._root, min_age_s=min_age_s)
+        return compaction.compact(self._root, min_age_s=min_age_s)
 
     def bar(self, key: str, at: datetime) -> pa.Table:
         """Let no row of the key from before `at` into the log any more, whoever still holds one in memory.
@@ -161,7 +161,7 @@ class TrafficLog:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
         _check_times(at)
-        with maintenance.barred(self._root, key, at):
+        with discarding.barred(self._root, key, at):
             return self.rows_of(key)
 
     def distinct_keys(self) -> frozenset[str]:
@@ -182,7 +182,7 @@ class TrafficLog:
         Raises:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
-        return maintenance.discard_key(self._root, key)
+        return discarding.discard_key(self._root, key)
 
     def prune(self, older_than: datetime) -> int:
         """Remove the rows logged before `older_than`; returns how many.
@@ -192,7 +192,7 @@ class TrafficLog:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
         _check_times(older_than)
-        return maintenance.discard_before(self._root, _us(older_than))
+        return discarding.discard_before(self._root, _us(older_than))
 
     def _steadily(self, attempt: Callable[[], _T]) -> _T:
         """Repeat a reading whose list of files went out of date."""
@@ -221,7 +221,7 @@ class TrafficLog:
             self._damaged[path] = seen
             self._streams.pop(path.stem.split("-", 2)[-1] if path.parent.name != LIVE else path.stem, None)
         with suppress(OSError):  # a disk that takes nothing, or a reader without rights
-            maintenance.put_aside(self._root, path, damaged.cause, seen)
+            upkeep.put_aside(self._root, path, damaged.cause, seen)
 
     def _is_whole(self, file: LogFile) -> bool:
         """Whether the file is not known to be damaged; one that was replaced since is whole again."""
@@ -245,7 +245,7 @@ class TrafficLog:
 
     def drop_quarantined(self, names: Collection[str]) -> tuple[str, ...]:
         """Delete what was set aside under these names; returns those that are gone now."""
-        return maintenance.drop_quarantined(self._root, names)
+        return upkeep.drop_quarantined(self._root, names)
 
     def _catalogue(self) -> Catalogue:
         """The files now; rows kept of streams that are gone, because they were compacted, are let go."""

@@ -298,7 +298,7 @@ def test_a_damaged_page_costs_its_group_of_rows_alone(
         assert log.erase("bob") == 2
         expected = [row for row in expected if row not in {3, 17}]
     elif finds_it == "a compaction":
-        monkeypatch.setattr("perennial.ops.traffic.maintenance._SMALL_FILES", 1)
+        monkeypatch.setattr("perennial.ops.traffic.compaction._SMALL_FILES", 1)
         for row in range(20, 24):
             writer = TrafficWriter(tmp_path, "w")
             writer.append(columns([row], first=row, key="ada"))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.ops.traffic import TrafficLog, maintenance
+from perennial.ops.traffic import TrafficLog, compaction
 from perennial.ops.traffic.columns import to_batch
 from perennial.ops.traffic.parquet import ParquetRows, rewrite_parquet, write_parquet
 from perennial.ops.traffic.segment import PARQUET, SEALED, sealed_name
@@ -129,7 +129,7 @@ def test_a_file_of_which_no_row_is_kept_is_gone_at_once(tmp_path: Path) -> None:
 
 
 def test_files_are_joined_to_large_ones_row_for_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "_LARGE_ROWS", 5 * ROWS)
+    monkeypatch.setattr(compaction, "_LARGE_ROWS", 5 * ROWS)
     for number in range(6):
         file_of(tmp_path, number * ROWS, key=f"k{number}")
     file_of(tmp_path, 500_000, ROWS, step=0.13)  # among the times of the others
@@ -153,7 +153,7 @@ def test_a_backlog_is_joined_by_several_compactions_to_files_that_are_not_too_la
     largest = max(file_of(tmp_path, number * 20, 20).stat().st_size for number in range(7))
     sizes = {"_SMALL_ROWS": 10, "_LARGE_ROWS": 60, "_LARGE_BYTES": files_large * largest}
     for name, value in {**sizes, "_JOIN_S": 0.0}.items():
-        monkeypatch.setattr(maintenance, name, value)
+        monkeypatch.setattr(compaction, name, value)
     log = TrafficLog(tmp_path)
     before, counts = log.read(), list[int]()
     for _ in range(3):
