@@ -8,8 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,17 +25,18 @@ from perennial.continual.errors import DependencyUnreachable, PerennialError  # 
 from perennial.continual.jobs.priority import lower_this_thread  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
 from perennial.continual.tasks import STREAMED  # noqa: E402
-from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
+from perennial.exporters.contract import all_inputs  # noqa: E402
 from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
 from perennial.ops.serving.door.together import CALLERS  # noqa: E402
 from perennial.ops.serving.router.admission import Limits, QueuedRequest, RequestQueue, TooLate  # noqa: E402
-from perennial.ops.serving.router.answers import Wanted, columns  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
+from perennial.ops.serving.router.lanes import Lanes  # noqa: E402
 from perennial.ops.serving.router.progress import Progress  # noqa: E402
 from perennial.ops.serving.router.questions import Question, read_questions  # noqa: E402
-from perennial.ops.serving.router.refusal import message_for, status_of  # noqa: E402
+from perennial.ops.serving.router.refusal import message_for  # noqa: E402
+from perennial.ops.serving.router.responses import Responses  # noqa: E402
 from perennial.ops.serving.router.returned import Returned  # noqa: E402
-from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
+from perennial.ops.serving.router.router import Batch, Router, RouterSettings  # noqa: E402
 from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
 from perennial.ops.serving.tasks import serving_side  # noqa: E402
 from perennial.ops.traffic import LostRowsCount, TrafficWriter  # noqa: E402
@@ -92,7 +92,7 @@ class TritonPythonModel:
         self._writes = self._settings.task in STREAMED  # an answer takes so long that callers leave meanwhile
         self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
         self._engine_outputs = list(self._side.engine.output_names)
-        self._wanted = Wanted(self._side.signature)
+        self._responses = Responses(pb_utils, self._side)
         count = _count(self._settings, args["model_instance_name"])
         self._router = Router(self._settings, self._side, self._log, self._ask_engine, count=count)
         self._router.warm()
@@ -102,15 +102,11 @@ class TritonPythonModel:
             rows=self._settings.queue_rows,
             batch_rows=self._settings.max_batch_size,
         )
-        self._queue: RequestQueue[_Item] = RequestQueue(replace(limits, gathers=True))
-        self._aside: RequestQueue[_Item] = RequestQueue(limits)  # those that have a row on the challenger's side
-        one_by_one = replace(limits, batch_rows=1)
-        self._unread: RequestQueue[_Item] | None = RequestQueue(one_by_one) if self._side.reads_slowly else None
-        self._lanes = [lane for lane in (self._queue, self._aside, self._unread) if lane is not None]
+        self._lanes: Lanes[_Item] = Lanes(limits, reads_slowly=self._side.reads_slowly)
+        self._queue, self._aside, self._unread = self._lanes.champion, self._lanes.challenger, self._lanes.unread
         self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not
         self._idle_since = -math.inf  # Triton's thread, or when it last was
-        self._returned: Returned | None = None  # what Triton's thread gives back while it answers a batch itself
         self._figures = TritonFigures(
             pb_utils,
             counters=_COUNTERS,
@@ -146,11 +142,11 @@ class TritonPythonModel:
         cost = sum(each.cost for each in queued)
         quick = not crowded and cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
         if queued and quick and self._queue.begin(queued):  # the way through another thread costs time of its own
-            self._returned = returned = Returned()
+            self._responses.returned = returned = Returned()
             try:
                 self._serve(queued)
             finally:
-                self._returned = None
+                self._responses.returned = None
             return returned.responses(requests)
         for each in queued:
             try:
@@ -177,7 +173,7 @@ class TritonPythonModel:
         probe = _is_probe(request)
         deadline = time.monotonic() + timeout_us / 1e6 if timeout_us and not probe else None
         if probe and self._queue.is_busy and not self._failing:
-            self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
+            self._responses.send(request, partial(self._progress, ""))  # the proof is the traffic's answers
             return None
         tensors = _values(request, self._inputs)
         lengths = self._side.sizes(tensors)
@@ -220,19 +216,22 @@ class TritonPythonModel:
         """Read one request after the other, each of which then waits for its answer."""
         lower_this_thread(_READER_NICENESS)
         while not self._ended.is_set():
-            for queued in unread.take(1.0):
-                try:
+            try:
+                for queued in unread.take(1.0):
                     self._read_one(queued, unread)
-                except Exception as exc:
-                    self._refuse(queued.item.request, exc)
+            except Exception:  # whatever it is, the thread goes on
+                logger.exception("reader.failed")
 
     def _read_one(self, queued: QueuedRequest["_Item"], unread: RequestQueue["_Item"]) -> None:
         try:
-            self._read(queued)
-        finally:
-            unread.finish(queued, good=True)  # also what was refused took its time
-        queued.cost = queued.rows * QueuedRequest.cost_of([0])
-        self._queue.offer(queued)
+            try:
+                self._read(queued)
+            finally:
+                unread.finish(queued, good=True)  # also what was refused took its time
+            queued.cost = queued.rows * QueuedRequest.cost_of([0])
+            self._queue.offer(queued)
+        except Exception as exc:
+            self._refuse(queued.item.request, exc)
 
     def _refuse_overdue(self) -> None:
         """Tell those that waited too long, and forget those that wait no longer."""
@@ -321,7 +320,9 @@ class TritonPythonModel:
             if each.probe:
                 self._answer_probe(each, "")
             else:
-                self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
+                self._responses.send(
+                    each.item.request, partial(self._responses.answers, each.item.request, answers[part])
+                )
 
     def _fail(
         self, queued: QueuedRequest["_Item"], error: Exception, lane: RequestQueue["_Item"], *, good: bool = False
@@ -334,12 +335,12 @@ class TritonPythonModel:
 
     def _answer_probe(self, queued: QueuedRequest[Any], error: str) -> None:
         if self._queue.claim(queued):
-            self._send(queued.item.request, partial(self._progress, error))
+            self._responses.send(queued.item.request, partial(self._progress, error))
 
     def _refuse(self, request: Any, error: Exception) -> None:
         if not isinstance(error, PerennialError):
             logger.error("request.failed", exc_info=error)
-        self._send(request, partial(self._error, error))
+        self._responses.send(request, partial(self._responses.error, error))
 
     # ---- what goes out ----
 
@@ -350,41 +351,16 @@ class TritonPythonModel:
             engine=self._settings.engine_model,
             error=error,
             substituted=self._router.substituted,
-            waiting=sum(lane.waiting for lane in lanes),
-            at_work=sum(lane.at_work for lane in lanes),
-            answered=self._queue.answered + self._aside.answered,
-            refused=sum(lane.refused for lane in lanes),
-            expired=sum(lane.expired for lane in lanes),
-            stalled_s=max(lane.stalled_s() for lane in lanes),
+            waiting=lanes.waiting,
+            at_work=lanes.at_work,
+            answered=lanes.answered,
+            refused=lanes.refused,
+            expired=lanes.expired,
+            stalled_s=lanes.stalled_s,
             rows_lost=log.rows_lost,
             rows_waiting=log.rows_waiting,
         )
-        document = np.array([[progress.to_json().encode()]], dtype=np.object_)
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, document)])
-
-    def _response(self, request: Any, answers: list[Answered]) -> Any:
-        arrays = columns(self._side, answers, self._wanted.of(request.requested_output_names()))
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
-
-    @staticmethod
-    def _error(error: Exception) -> Any:
-        status = getattr(pb_utils.TritonError, status_of(error))
-        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message_for(error), status))
-
-    def _send(self, request: Any, make: Callable[[], Any]) -> None:
-        """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
-        try:
-            try:
-                response = make()
-            except Exception as exc:  # no shared memory left, say
-                logger.exception("response.not_made")
-                response = self._error(exc)
-            if (returned := self._returned) is not None and returned.takes(request, response):
-                return
-            sender, final = request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-            sender.send(response, flags=final)
-        except Exception:
-            logger.exception("response.not_sent")
+        return self._responses.progress(progress)
 
     def _ask_engine(self, version: int, inputs: Inputs) -> Outputs:
         request = pb_utils.InferenceRequest(
@@ -400,8 +376,7 @@ class TritonPythonModel:
             self._failing = why
             raise DependencyUnreachable(why)
         self._failing = ""
-        for lane in self._lanes:
-            lane.progress()
+        self._lanes.progress()
         return {
             name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy())
             for name in self._engine_outputs
@@ -417,11 +392,11 @@ class TritonPythonModel:
                     "perennial_traffic_write_failures_total": log.write_failures,
                     "perennial_traffic_rows_lost_total": log.rows_lost,
                     "perennial_traffic_rows_waiting": log.rows_waiting,
-                    "perennial_requests_refused_total": sum(lane.refused for lane in self._lanes),
-                    "perennial_requests_expired_total": sum(lane.expired for lane in self._lanes),
+                    "perennial_requests_refused_total": self._lanes.refused,
+                    "perennial_requests_expired_total": self._lanes.expired,
                     "perennial_requests_unremembered_total": self._router.unremembered,
                     "perennial_answers_repeated_total": self._router.repeated,
-                    "perennial_requests_waiting": sum(lane.waiting for lane in self._lanes),
+                    "perennial_requests_waiting": self._lanes.waiting,
                 }
             )
 
