@@ -23,7 +23,8 @@ def model_report_page(report: ModelReport) -> str:
         parts.append(f"<h2>Classes that it does not answer with</h2>{table(('class', 'rows'), rows)}")
     parts += fairness_sections(report)
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{safe(title)}</title><style>{STYLE}</style>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<meta name=viewport content='width=device-width'><title>{safe(title)}</title><style>{STYLE}</style>"
         f"{''.join(parts)}</html>"
     )
 
