@@ -23,7 +23,7 @@ from benchmarks.labelled_learners import tfidf
 from benchmarks.labelled_sets import SETS, steps_of
 from perennial.continual.errors import ParityFailed
 from perennial.continual.intervals import bonett_price
-from perennial.continual.learning.compression import CompressionSpec, compress, usual_steps
+from perennial.continual.learning.compression import CompressionSpec, compress, layers_and_width, usual_steps
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.finetune import train_slow
 from perennial.continual.learning.names import LearnerName
@@ -88,12 +88,11 @@ def _compared(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if not (spec.out / "model.json").is_file():
         train_slow(spec, Context())
-    config = json.loads((spec.out / "encoder" / "config.json").read_text(encoding="utf-8"))
     smaller = CompressionSpec(
         source=spec.out,
         rows=work / "fresh.jsonl",
         out=work / "smaller",
-        steps=usual_steps(config["num_hidden_layers"], config["intermediate_size"]),
+        steps=usual_steps(*layers_and_width(spec.out / "encoder")),
         cache=arguments.out / "cache",
         epochs=arguments.taught,
     )

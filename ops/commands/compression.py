@@ -21,7 +21,7 @@ from perennial.continual.intervals import Interval, bonett_price
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, Progress, run_job
 from perennial.continual.learning.card import PRIVACY, read_card
-from perennial.continual.learning.compression import CompressionSpec, Step, StepMade, usual_steps
+from perennial.continual.learning.compression import CompressionSpec, Step, StepMade, layers_and_width, usual_steps
 from perennial.continual.learning.encoder import resolve_encoder
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.network_head import NETWORK_HEADS
@@ -97,8 +97,7 @@ def plan_compression(
     named = "onnxruntime" if engine == "auto" else engine
     kind, form = engines_to_try(named, "int8" if precision == "auto" else precision)[0]
     check_available(kind, form)
-    config = json.loads((resolve_encoder(card.encoder_source(bundle)) / "config.json").read_text(encoding="utf-8"))
-    layers, width = int(config.get("num_hidden_layers", 0)), int(config.get("intermediate_size", 0))
+    layers, width = layers_and_width(resolve_encoder(card.encoder_source(bundle)))
     if layers < 2:
         raise ConfigurationError(f"the encoder of version {version} tells of {layers} layers; there is nothing to cut")
     _check_untainted(parts, model, version)

@@ -1,5 +1,6 @@
 """An encoder cut to some of its layers, and each layer to the neurons that do most; written as an ordinary folder."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,20 @@ from perennial.continual.learning.encoder import Encoder
 from perennial.continual.learning.encoder_folder import copy_beside_weights
 from perennial.continual.learning.network import transformer_layers
 
-__all__ = ["layers_kept", "shrink"]
+__all__ = ["layers_and_width", "layers_kept", "shrink"]
 
 _ASKED = 512  # texts by which neurons are judged
 _RIDGE = 1e-3  # of the mean variance of a neuron
+_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")  # as configurations call their number
+_WIDTH = ("intermediate_size", "hidden_dim")  # likewise the inner neurons of one
+_HALVES = (("intermediate.dense", "output.dense"), ("ffn.lin1", "ffn.lin2"))  # of BERT and its kin, of DistilBERT
+
+
+def layers_and_width(folder: Path) -> tuple[int, int]:
+    """How many layers the encoder in a folder has, and how many inner neurons each; 0 where it does not tell."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    layers, width = (next((config[name] for name in names if config.get(name)), 0) for names in (_LAYERS, _WIDTH))
+    return int(layers), int(width)
 
 
 def layers_kept(count: int, keep: int) -> list[int]:
@@ -64,11 +75,15 @@ def _keep_layers(encoder: Any, keep: int) -> None:
     import torch
 
     stack = transformer_layers(encoder)
-    chosen = [stack[place] for place in layers_kept(len(stack), keep)]
+    places = layers_kept(len(stack), keep)
+    chosen = [stack[place] for place in places]
     for part in encoder.modules():
         for name, child in part.named_children():
             if isinstance(child, torch.nn.ModuleList) and list(child) == list(stack):
                 setattr(part, name, torch.nn.ModuleList(chosen))
+    for name, told in vars(encoder.config).items():  # of each layer, as ModernBERT's kinds of attention
+        if isinstance(told, list) and len(told) == len(stack):
+            setattr(encoder.config, name, [told[place] for place in places])
     encoder.config.num_hidden_layers = keep
 
 
@@ -76,10 +91,9 @@ def _narrow(encoder: Encoder, texts: Sequence[str], width: int) -> None:
     import torch
 
     config = encoder.model.config
-    if not 1 <= width <= getattr(config, "intermediate_size", 0):
-        raise ConfigurationError(
-            f"{width} inner neurons to keep of {getattr(config, 'intermediate_size', 'an unknown number')}"
-        )
+    name = next((each for each in _WIDTH if getattr(config, each, None)), "")
+    if not 1 <= width <= getattr(config, name, 0):
+        raise ConfigurationError(f"{width} inner neurons to keep of {getattr(config, name, 'an unknown number')}")
     halves = [_halves(layer, config.model_type) for layer in transformer_layers(encoder.model)]
     with _watched([outer for _, outer in halves]) as seen:
         encoder.embed(texts)
@@ -93,15 +107,16 @@ def _narrow(encoder: Encoder, texts: Sequence[str], width: int) -> None:
                 linear.weight = torch.nn.Parameter(new.clone())
                 linear.bias = torch.nn.Parameter(offset.clone())
                 linear.out_features, linear.in_features = new.shape
-    config.intermediate_size = width
+    setattr(config, name, width)
 
 
 def _halves(layer: Any, kind: str) -> tuple[Any, Any]:
     """The two linear maps around a layer's inner neurons."""
-    inner, outer = getattr(layer, "intermediate", None), getattr(layer, "output", None)
-    if inner is None or outer is None or not hasattr(inner, "dense") or not hasattr(outer, "dense"):
-        raise ConfigurationError(f"layers of {kind} are not built as BERT's are, so they cannot be narrowed")
-    return inner.dense, outer.dense
+    parts = dict(layer.named_modules())
+    for inner, outer in _HALVES:
+        if inner in parts and outer in parts:
+            return parts[inner], parts[outer]
+    raise ConfigurationError(f"layers of {kind} are not built as BERT's are, so they cannot be narrowed")
 
 
 @contextmanager

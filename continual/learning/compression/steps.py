@@ -28,6 +28,7 @@ from perennial.continual.learning.encoder import Encoder, fingerprint, load_toke
 from perennial.continual.learning.encoder_folder import copy_beside_weights, read_facts
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.network_head import LINEAR, NetworkHead
+from perennial.continual.learning.open_set import OPEN_SET_FILE, OpenSet, fit_open_set
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.preparation import deduplicate, row_hash
@@ -247,8 +248,10 @@ class _Maker:
         weight, bias = (part.detach().numpy() for part in (network.head.weight, network.head.bias))
         head = NetworkHead(labels=self.card.labels, weight=SCALE * weight, bias=bias)
         X = self._embedded(inside, self.choosing.texts)
-        temperature = fit_temperature(head.logits(X, self.choosing.texts), self.choosing.truth.astype(np.intp))
+        logits = head.logits(X, self.choosing.texts)
+        temperature = fit_temperature(logits, self.choosing.truth.astype(np.intp))
         head.cooled(temperature).write(folder)
+        self._limit(logits / temperature, X, folder)
         replace(
             self.card,
             learner="finetune",
@@ -260,6 +263,14 @@ class _Maker:
             settings={COMPRESSED: True},
             unknown={},
         ).write(folder)
+
+    def _limit(self, logits: NDArray[np.float32], X: NDArray[np.float32], folder: Path) -> None:
+        """Write which texts are of none of the classes, where the source tells that, by the rows that choose."""
+        (folder / OPEN_SET_FILE).unlink(missing_ok=True)
+        if (source := OpenSet.read(self.spec.source)) is None:
+            return
+        if (own := fit_open_set(logits, X, None, source.false_refusals)) is not None:
+            own.write(folder)
 
     def _means(self, encoder: Path) -> NDArray[np.float32]:
         """Unit mean embedding of each class, where a head begins that no student had before."""

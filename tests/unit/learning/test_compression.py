@@ -18,6 +18,7 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import Encoder
 from perennial.continual.learning.encoder_folder import read_facts
 from perennial.continual.learning.finetune import train_slow
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.spec import JobSpec
 from tests.unit.learning.conftest import make_rows
 
@@ -100,7 +101,10 @@ def test_layers_that_stay_are_different_and_in_order(count: int) -> None:
         assert keep == 1 or kept[0] == 0
 
 
-def test_students_learn_from_the_model_and_a_step_is_not_taken_twice(make_spec: Callable[..., Path]) -> None:
+def test_students_learn_from_the_model_and_a_step_is_not_taken_twice(
+    make_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.continual.learning.open_set._ENOUGH", 5)
     rows = make_rows("card loan trip", 60, 1)
     params = {"epochs": 3, "batch": 16, "learning_rate": 1e-3, "head": "linear"}
     path = make_spec(
@@ -108,6 +112,7 @@ def test_students_learn_from_the_model_and_a_step_is_not_taken_twice(make_spec: 
     )
     job = JobSpec.read(path)
     train_slow(job, Context())
+    (limit := OpenSet(limit=0.0, per_logit=1.0, per_distance=0.0, false_refusals=0.2, rows=60)).write(job.out)
     assert job.examples is not None
     spec = CompressionSpec(
         source=job.out,
@@ -133,6 +138,9 @@ def test_students_learn_from_the_model_and_a_step_is_not_taken_twice(make_spec: 
     card = read_card(Path(smaller.folder))
     assert (card.head, card.learner, card.labels) == ("linear", "finetune", ("card", "loan", "trip"))
     assert not (Path(smaller.folder) / "start").exists()
+    own = OpenSet.read(Path(smaller.folder))
+    assert own is not None, "it tells what is of none of its classes, as the source does"
+    assert (own.false_refusals, own.limit != limit.limit) == (0.2, True)
     with pytest.raises(DataError, match="too few to teach"):
         compress(replace(spec, rows=make_spec_rows(path.parent)), Context())
 
