@@ -72,11 +72,14 @@ def read_exchange(path: Path) -> list[Any] | None:
     return rows if known else None
 
 
-def given_rows(rows: Sequence[Any]) -> Iterator[Mapping[str, Any] | str | None]:
-    """Of each task or record its label as `prediction_id,label` or `text,label`; None without one, or what is wrong."""
+def given_rows(rows: Sequence[Any], attributes: Sequence[str] = ()) -> Iterator[Mapping[str, Any] | str | None]:
+    """Of each task or record its label as `prediction_id,label` or `text,label`; None without one, or what is wrong.
+
+    `attributes` are read from a task's data, or from a record's metadata.
+    """
     for row in rows:
         try:
-            yield _given(row)
+            yield _given(row, attributes)
         except DataError as exc:
             yield str(exc)
 
@@ -111,14 +114,16 @@ def _record(item: Asked, model: str) -> dict[str, Any]:
     }
 
 
-def _given(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _given(row: Mapping[str, Any], attributes: Sequence[str]) -> Mapping[str, Any] | None:
     data, labels, at = (_of_task if _is_task(row) else _of_record)(row)
     if not labels:
         return None
     if len(set(labels)) > 1:
         raise DataError(f"people gave {len(set(labels))} labels; settle on one there, and export again")
     whose = {_ID: data[_ID]} if data.get(_ID) else {_TEXT: data.get(_TEXT)}
-    return {**whose, _LABEL: labels[0], **({} if at is None else {"at": at})}
+    told = row["data"] if _is_task(row) else row.get("metadata")
+    said = {name: told[name] for name in attributes if name in told} if isinstance(told, dict) else {}
+    return {**whose, _LABEL: labels[0], **({} if at is None else {"at": at}), **({"attributes": said} if said else {})}
 
 
 def _of_task(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str], str | None]:

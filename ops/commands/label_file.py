@@ -55,7 +55,7 @@ def read_label_file(
         RowsRefused: rows are wrong, and `skip_refused` is not given; it names each line.
     """
     if (tasks := read_exchange(path)) is not None:
-        return _exchanged(tasks, path, ledger, model, skip_refused=skip_refused)
+        return _exchanged(tasks, path, ledger, model, skip_refused=skip_refused, attributes=attributes)
     table = read_table(path, (*_ROLES, *map(Role, attributes)), reading)
     table.require(("prediction_id", "label"), ("text", "label"))
     known, now = known_labels(ledger, model), datetime.now(UTC)
@@ -75,15 +75,23 @@ def read_label_file(
     return LabelFile(rows=tuple(rows), refused=tuple(bad), unit=table.unit)
 
 
-def _exchanged(tasks: Sequence[Any], path: Path, ledger: Vocabulary, model: str, *, skip_refused: bool) -> LabelFile:
+def _exchanged(
+    tasks: Sequence[Any],
+    path: Path,
+    ledger: Vocabulary,
+    model: str,
+    *,
+    skip_refused: bool,
+    attributes: Sequence[str],
+) -> LabelFile:
     known, now, rows = known_labels(ledger, model), datetime.now(UTC), list[FeedbackRow | Example]()
     bad: list[dict[str, object]] = []
-    for number, given in enumerate(given_rows(tasks), start=1):
+    for number, given in enumerate(given_rows(tasks, attributes), start=1):
         try:
             if isinstance(given, str):
                 raise DataError(given)  # noqa: TRY301  told like the others
             if given is not None:
-                rows.append(admit_given(GivenLabel(**given), known=known, now=now))
+                rows.append(admit_given(GivenLabel(**given), known=known, now=now, attributes=attributes))
         except DataError as error:
             bad.append({"row": number, "cause": str(error)})
     if bad and not skip_refused:

@@ -90,6 +90,24 @@ def test_labels_of_argilla_come_back_to_their_requests(tmp_path: Path) -> None:
     assert rows[0].prediction_id == IDS[0]
 
 
+def test_attributes_that_somebody_adds_there_come_with_the_label(tmp_path: Path) -> None:
+    """A request has none before it is labelled, so the export holds none; undeclared ones are not read."""
+    task = exported(ITEMS[:1], Exchange.LABEL_STUDIO, model="intent")[0]
+    record = exported(ITEMS[1:2], Exchange.ARGILLA, model="intent")[0]
+    whose = {"region": " 北方 ", "age": ""}
+    task["data"] |= whose | {"religion": "none of ours"}
+    record["metadata"] |= whose
+    record["responses"] = {"label": [{"value": "loan"}]}
+    for done in ([annotated(task, "card")], [record]):
+        (row,) = read(tmp_path, done, attributes=("region", "age")).rows
+        assert row.attributes == {"region": "北方"}
+        (row,) = read(tmp_path, done).rows
+        assert row.attributes == {}
+    task["data"]["age"] = ["old"]
+    with pytest.raises(RowsRefused, match="task 1: attribute age"):
+        read(tmp_path, [annotated(task, "card")], attributes=("age",))
+
+
 def test_people_who_disagree_are_named_and_decide_nothing(tmp_path: Path) -> None:
     task = exported(ITEMS[:1], Exchange.LABEL_STUDIO, model="intent")[0]
     done = [annotated(task, "card", "loan"), annotated(task, "card")]
