@@ -8,7 +8,9 @@ from perennial.continual.preparation.entrance import admit_label, admit_name, sh
 
 __all__ = ["admit_attributes", "check_attribute_names"]
 
-_TAKEN = frozenset({"at", "item", "key", "label", "origin", "prediction_id", "redacted", "text", "user", "verdict"})
+_TAKEN = frozenset(
+    {"at", "image", "item", "key", "label", "origin", "prediction_id", "redacted", "text", "user", "verdict"}
+)
 _VALUE_CHARACTERS = 60
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import queue
 import subprocess
 import threading
 from concurrent.futures import Future
@@ -15,8 +14,9 @@ from perennial.continual.jobs.environment import job_environment
 from perennial.continual.jobs.module import module_command
 from perennial.continual.speech.heard import Heard, RecogniserSpec
 from perennial.continual.speech.sound import check_kind
+from perennial.continual.speech.turns import Turns
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "NoRecogniser"]
 
 logger = logging.getLogger(__name__)
 _CHILD = "perennial.continual.speech.child"
@@ -31,15 +31,19 @@ class _Asked:
     heard: "Future[Heard]"
 
 
+class NoRecogniser(DependencyUnreachable):
+    """None can be loaded, whatever is sent."""
+
+
 class Listener:
-    """Understands recordings one after the other. Safe to share between threads.
+    """Understands recordings one after the other, those who ask in turn. Safe to share between threads.
 
     The process starts with the first recording, ends after a pause, and is begun anew where it died. It dies with
     this process.
 
     Args:
         spec: which recogniser.
-        waiting: recordings that may wait; more are refused at once.
+        waiting: recordings that may wait. One more is refused at once, or the newest of whoever has most of them.
         limit_s: the longest that one takes, the start of the process within it.
         idle_s: the pause after which the process ends and gives its memory back.
 
@@ -49,7 +53,8 @@ class Listener:
 
     def __init__(self, spec: RecogniserSpec, *, waiting: int = 8, limit_s: float = 60.0, idle_s: float = 600.0) -> None:
         self._spec, self._limit_s, self._idle_s = spec, limit_s, idle_s
-        self._waiting: queue.Queue[_Asked | None] = queue.Queue(maxsize=waiting)
+        self._most = waiting
+        self._waiting: Turns[_Asked] = Turns(waiting)
         self._guard = threading.Lock()
         self._worker: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,13 +66,19 @@ class Listener:
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
-    def hear(self, sent: bytes, *, language: str | None = None) -> Heard:
-        """What is said in a file of sound, in the spec's language where none is named; waits for its turn.
+    @property
+    def waiting(self) -> int:
+        """Recordings that wait."""
+        return len(self._waiting)
+
+    def hear(self, sent: bytes, *, language: str | None = None, caller: str = "") -> Heard:
+        """What is said in a file of sound, in the spec's language where none is named; waits for the caller's turn.
 
         Raises:
             DataError: the file breaks a rule of `sound_of`, or nobody speaks in it.
-            ConfigurationError: the recogniser cannot be loaded, or does not hear the language.
-            DependencyUnreachable: too many wait, it took too long, the process ended, or the extra is missing.
+            ConfigurationError: the recogniser does not hear the language that was named.
+            NoRecogniser: none can be loaded.
+            DependencyUnreachable: too many wait, it took too long, or the process ended.
         """
         check_kind(sent)  # before it waits
         asked = _Asked(sent=sent, language=language, heard=Future())
@@ -77,12 +88,11 @@ class Listener:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="listener", daemon=True)
                 self._worker.start()
-            try:
-                self._waiting.put_nowait(asked)
-            except queue.Full:
-                raise DependencyUnreachable(
-                    f"{self._waiting.maxsize} recordings wait already; retry a little later"
-                ) from None
+            gone = self._waiting.offer(caller, asked)
+        if gone is not None:  # perhaps this one
+            gone.heard.set_exception(
+                DependencyUnreachable(f"{self._most} recordings wait already; retry a little later")
+            )
         return asked.heard.result()
 
     def close(self) -> None:
@@ -93,20 +103,18 @@ class Listener:
             process.kill()
         if self._worker is not None:
             self._tell_all()
-            self._waiting.put(None)
+            self._waiting.close()
             self._worker.join(_END_S)
 
     def _work(self) -> None:
         # the process gets SIGTERM when the thread that started it ends: this one lives as long as its owner
         while True:
-            try:
-                asked = self._waiting.get(timeout=self._idle_s)
-            except queue.Empty:
-                self._end()
-                continue
+            asked = self._waiting.take(self._idle_s)
             if asked is None:
                 self._end()
-                return
+                if self._closed:
+                    return
+                continue
             try:
                 asked.heard.set_result(self._answered(asked))
             except Exception as exc:
@@ -149,7 +157,7 @@ class Listener:
         """The process, ready to be asked.
 
         Raises:
-            EOFError: it ended, or it is too late to begin one. PerennialError: what it said of itself.
+            EOFError: it ended, or it is too late to begin one. NoRecogniser: it could load none.
         """
         if self._process is not None and self._process.poll() is None:
             return self._process
@@ -172,9 +180,9 @@ class Listener:
         logger.info("speech.begun", extra={"recogniser": self._spec.name, "pid": self._process.pid})
         try:
             _read(_pipes(self._process)[1])
-        except PerennialError:
+        except PerennialError as exc:  # of the service's own, whatever was asked
             self._end()
-            raise
+            raise NoRecogniser(f"no recogniser can be loaded: {exc}") from exc
         return self._process
 
     def _end(self) -> int | None:
@@ -192,13 +200,8 @@ class Listener:
         return code
 
     def _tell_all(self) -> None:
-        while True:
-            try:
-                asked = self._waiting.get_nowait()
-            except queue.Empty:
-                return
-            if asked is not None:
-                asked.heard.set_exception(_stopping())
+        for asked in self._waiting.empty():
+            asked.heard.set_exception(_stopping())
 
 
 def _stopping() -> DependencyUnreachable:

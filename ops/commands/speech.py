@@ -56,16 +56,16 @@ def check_spoken(model: str, task: str) -> None:
 
 
 def hear_and_ask(
-    parts: Parts, listener: Listener, model: str, sent: bytes, *, key: str | None, language: str | None
+    parts: Parts, listener: Listener, model: str, sent: bytes, *, key: str | None, language: str | None, caller: str
 ) -> Spoken:
-    """Understand a recording and ask the served model about its words. The recording is kept nowhere.
+    """Understand a recording and ask the served model about its words; callers take turns. It is kept nowhere.
 
     Raises:
         NotFound: there is no such model.
         Refused: speech is switched off.
         DataError: the model is asked about no texts, the key breaks its rule, or the recording cannot be understood.
-        ConfigurationError: the recogniser cannot be loaded, or does not hear the language.
-        DependencyUnreachable: the extra is missing, too many recordings wait, or nobody answers.
+        ConfigurationError: the recogniser does not hear the language that was named.
+        DependencyUnreachable: no recogniser can be loaded, too many recordings wait, or nobody answers.
     """
     settings = parts.settings.speech
     check_spoken(model, parts.workspace.model(model).task)
@@ -74,7 +74,7 @@ def hear_and_ask(
             "speech is switched off here; set speech.enabled = true, and install 'perennial-serving[speech]' beside it"
         )
     key = admit_key(key)  # before anybody listens
-    heard = listener.hear(sent, language=language)
+    heard = listener.hear(sent, language=language, caller=caller)
     check_sure(heard, settings.least_probability)
     task = parts.settings.task_of(model)
     with PerennialClient(parts.controls[0].url, model, task=task) as client:

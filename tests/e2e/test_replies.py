@@ -17,6 +17,7 @@ from perennial.ops.serving.client import PerennialClient
 from perennial.ops.store.reply_store import ReplyStore
 from tests.e2e.conftest import requests_about
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
+from tests.unit.speech.sounds import spoken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 INTENTS = ("card", "loan", "trip", "fees")
@@ -25,6 +26,8 @@ _TOML = (
     SERVED_TOML
     + """[traffic]
 rotate_s = 0.5
+[speech]
+enabled = true
 [models.desk]
 task = "replies"
 [models.desk.learning]
@@ -102,6 +105,19 @@ def test_a_message_gets_its_intent_a_reply_and_what_to_do(desk: E2eWorkspace, se
     assert plain.replies[0].startswith("Dear {name}, about your card"), "no value was given"
     (printed,) = desk.here("predict", "my lost card pin", "--customer", "ann", "--after", "loan", *DESK)
     assert (printed["label"], printed["reply_ids"][0], printed["action"]) == ("card", "card", "suggest")
+
+
+def test_a_spoken_message_gets_the_same(desk: E2eWorkspace, served: PerennialClient, tmp_path: Path) -> None:
+    sent = spoken("please help, my card is lost", tmp_path)
+    url, headers = f"http://127.0.0.1:{desk.api}/v1/models/desk/speech", {"X-Perennial-Request": "1"}
+    answer = httpx.post(url, params={"key": "ann"}, content=sent, headers=headers, timeout=120)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    written = one(served, told["transcript"], customer="ann")
+    assert "card" in told["transcript"].lower()
+    assert told["answer"]["label"] == written.label == "card"
+    assert told["answer"]["replies"] == list(written.replies)
+    assert told["answer"]["replies"][0].startswith("Dear {name}, about your card"), "a recording has no values"
 
 
 def test_a_reply_that_a_command_adds_is_in_the_very_next_answer(desk: E2eWorkspace, served: PerennialClient) -> None:

@@ -1,7 +1,6 @@
 """Speech as its users meet it: a spoken question in, its words and the model's answer out, labelled as a text."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from perennial.continual.speech import RecogniserSpec
 from perennial.continual.speech.recogniser import Recogniser
 from perennial.continual.speech.sound import sound_of
 from tests.e2e.workspace import E2eWorkspace, wait_for
-from tests.unit.speech.sounds import packed, tone
+from tests.unit.speech.sounds import packed, spoken, tone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 RECORDED = Path("/usr/share/pocketsphinx/test/data/librivox")  # people who read a novel, with what they read
@@ -23,14 +22,6 @@ QUESTIONS = {
     "why is the interest of my loan so high": "loan",
     "when is my trip, and where is the hotel": "trip",
 }
-
-
-def spoken(text: str, folder: Path) -> bytes:
-    """A WAV file in which a voice of flite says it."""
-    assert shutil.which("flite"), "flite is needed: apt-get install flite"
-    path = folder / "said.wav"
-    subprocess.run(["flite", "-voice", "slt", "-t", text, "-o", str(path)], check=True, timeout=60)
-    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -21,18 +21,19 @@ _DOCUMENT: Mapping[str, Any] = {
 class Hearer(Protocol):
     """What the route needs of the running service."""
 
-    def hear(self, model: str, sent: bytes, *, key: str | None, language: str | None) -> Spoken:
-        """What is said in a recording, and the model's answer to it."""
+    def hear(self, model: str, sent: bytes, *, key: str | None, language: str | None, caller: str) -> Spoken:
+        """What is said in a recording, and the model's answer to it; callers take turns."""
         ...
 
 
 def add_speech(api: FastAPI, hearer: Hearer) -> None:
     """Add the route: a labeller may ask."""
 
-    @api.post("/v1/models/{model}/speech", openapi_extra=dict(_DOCUMENT), dependencies=[Depends(labeller)])
+    @api.post("/v1/models/{model}/speech", openapi_extra=dict(_DOCUMENT))
     async def speech(
         model: str,
         request: Request,
+        caller: Annotated[str, Depends(labeller)],
         key: Annotated[str | None, Query(max_length=256, description="whose words they are, for erasure")] = None,
         language: Annotated[
             str | None, Query(pattern="^[a-z]{2,3}$", description="that is spoken; default speech.language")
@@ -44,4 +45,4 @@ def add_speech(api: FastAPI, hearer: Hearer) -> None:
         kept nowhere. Its kind is known by its content, whatever the request calls it.
         """
         sent = await request.body()
-        return await run_in_threadpool(hearer.hear, model, sent, key=key, language=language)
+        return await run_in_threadpool(hearer.hear, model, sent, key=key, language=language, caller=caller)

@@ -34,6 +34,27 @@ def test_a_sound_place_is_told_in_full_and_nothing_is_made_there(place: Path) ->
     assert sorted(place.rglob("*")) == before
 
 
+_ASKED = "[models.shapes]\ntask = 'image_classification'\n[speech]\nenabled = true\n"
+
+
+def test_what_pictures_and_speech_need_is_looked_for_where_they_are_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extras = {"what images need", "what speech needs"}
+    assert not extras & facts(place).keys()
+    with (place / "perennial.toml").open("a") as file:
+        file.write(_ASKED)
+    seen = facts(place)
+    assert [seen[name].todo for name in sorted(extras)] == ["", ""]
+    with (place / "perennial.toml").open("a") as file:
+        file.write(f"recogniser = '{place}'\n")
+    assert "lacks config.json" in facts(place)["what speech needs"].todo
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    seen = facts(place)
+    assert seen["what images need"].todo == "PIL missing: pip install 'perennial-serving[images]'"
+    assert seen["what speech needs"].todo.startswith("faster_whisper and av missing: pip install")
+
+
 def test_what_others_may_read_is_told_with_the_command_that_mends_it(place: Path) -> None:
     (place / "perennial.toml").chmod(0o644)
     fact = facts(place)["permissions of perennial.toml"]

@@ -15,8 +15,8 @@ from perennial.ops.store.workspace import Workspace
 
 
 class _Deaf:
-    def hear(self, sent: bytes, *, language: str | None = None) -> Heard:
-        raise AssertionError(f"nobody is to listen to {len(sent)} bytes in {language}")
+    def hear(self, sent: bytes, *, language: str | None = None, caller: str = "") -> Heard:
+        raise AssertionError(f"nobody is to listen to {len(sent)} bytes in {language} of {caller}")
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_it_is_refused_before_anybody_listens(
     settings = Settings(state=tmp_path, repository=tmp_path / "r", models=models, speech=speech)
     parts = cast("Any", SimpleNamespace(settings=settings, workspace=Workspace(settings)))
     with pytest.raises(error, match=why):
-        hear_and_ask(parts, cast("Any", _Deaf()), model, b"fLaC", key=key, language=None)
+        hear_and_ask(parts, cast("Any", _Deaf()), model, b"fLaC", key=key, language=None, caller="ann")

@@ -107,7 +107,14 @@ def test_people_sign_in_where_the_values_say_so_and_their_secret_is_in_no_file(t
     assert (api.accounts, api.oidc.issuer, api.tokens) == (True, "https://id.example", {})
     (container,) = of_kind("Deployment", *_PEOPLE)["perennial"]["spec"]["template"]["spec"]["containers"]
     assert container["env"][-1]["name"] == "PERENNIAL_API__OIDC__CLIENT_SECRET"
-    assert "'.[postgresql,oidc,traces]'" in (DEPLOY / "Containerfile").read_text()
+
+
+def test_the_image_has_what_settings_alone_switch_on() -> None:
+    line = next(each for each in (DEPLOY / "Containerfile").read_text().splitlines() if "'.[" in each)
+    extras = line.partition("[")[2].partition("]")[0].split(",")
+    assert {"postgresql", "oidc", "traces", "images", "speech"} <= set(extras)
+    known = tomllib.loads((DEPLOY.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras) <= set(known)
 
 
 def test_the_chart_is_of_this_release() -> None:

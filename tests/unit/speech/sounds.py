@@ -1,13 +1,16 @@
-"""Recordings that tests make: tones in any kind of file."""
+"""Recordings that tests make: tones in any kind of file, and a voice."""
 
 import io
+import shutil
+import subprocess
 import wave
+from pathlib import Path
 
 import numpy as np
 
 from perennial.continual.speech.sound import RATE
 
-__all__ = ["packed", "tone"]
+__all__ = ["packed", "spoken", "tone"]
 
 
 def tone(seconds: float = 0.5, *, rate: int = RATE, size: int = 2, channels: int = 1, loud: float = 0.5) -> bytes:
@@ -43,3 +46,11 @@ def packed(sent: bytes, kind: str, codec: str, rate: int = 48_000) -> bytes:
             for packet in stream.encode(frame):
                 written.mux(packet)
     return buffer.getvalue()
+
+
+def spoken(text: str, folder: Path) -> bytes:
+    """A WAV file in which a voice of flite says it."""
+    assert shutil.which("flite"), "flite is needed: apt-get install flite"
+    path = folder / "said.wav"
+    subprocess.run(["flite", "-voice", "slt", "-t", text, "-o", str(path)], check=True, timeout=60)
+    return path.read_bytes()

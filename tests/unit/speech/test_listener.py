@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
+from perennial.continual.errors import DataError, DependencyUnreachable
 from perennial.continual.speech import RecogniserSpec, listener
-from perennial.continual.speech.listener import Listener
+from perennial.continual.speech.listener import Listener, NoRecogniser
+from perennial.continual.speech.turns import Turns
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,49 @@ def test_too_many_are_refused_at_once_and_told_when_it_is_closed(listening: List
     assert len(errors) == 6
 
 
+def test_one_who_fills_the_queue_keeps_nobody_else_out(listening: Listener) -> None:
+    told: dict[str, str] = {}
+
+    def ask(name: str, content: bytes) -> None:
+        try:
+            told[name] = listening.hear(sent(content), caller=name.split(maxsplit=1)[0]).text
+        except DependencyUnreachable as exc:
+            told[name] = str(exc)
+
+    def begin(name: str, content: bytes) -> threading.Thread:
+        thread = threading.Thread(target=ask, args=(name, content))
+        thread.start()
+        return thread
+
+    threads = [begin("greedy 0", b"hang")]
+    _wait_for(lambda: listening.pid is not None)
+    for number in (1, 2):
+        threads.append(begin(f"greedy {number}", b"x"))
+        _wait_for(lambda number=number: listening.waiting == number)
+    threads.append(begin("other 0", b"x"))
+    _wait_for(lambda: len(told) == 1)
+    assert "2 recordings wait already" in next(iter(told.values()))
+    assert next(iter(told)) in {"greedy 1", "greedy 2"}
+    listening.close()
+    for thread in threads:
+        thread.join(20)
+    assert len(told) == 4
+
+
+def test_callers_take_turns_whoever_came_first() -> None:
+    turns: Turns[str] = Turns(6)
+    for caller in "aaaabc":
+        assert turns.offer(caller, caller) is None
+    assert turns.offer("d", "d") == "a", "the newest of whoever has most"
+    assert turns.offer("a", "a") == "a", "which is its own"
+    assert "".join(turns.take(0.0) or "" for _ in range(7)) == "abcdaa"
+
+
+def test_nobody_is_put_out_for_one_who_has_as_many() -> None:
+    turns: Turns[str] = Turns(2)
+    assert [turns.offer(caller, caller) for caller in "abc"] == [None, None, "c"]
+
+
 def test_it_gives_its_memory_back_after_a_pause() -> None:
     listening = Listener(RecogniserSpec(), idle_s=0.2)
     try:
@@ -107,11 +151,11 @@ def test_it_gives_its_memory_back_after_a_pause() -> None:
         listening.close()
 
 
-def test_a_recogniser_that_cannot_be_loaded_says_why() -> None:
+def test_a_recogniser_that_cannot_be_loaded_says_why_and_is_no_fault_of_who_asks() -> None:
     listening = Listener(RecogniserSpec(name="none"))
     try:
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match="there is none"):
+            with pytest.raises(NoRecogniser, match="no recogniser can be loaded: there is none"):
                 listening.hear(sent(b"x"))
     finally:
         listening.close()
