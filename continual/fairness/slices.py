@@ -9,13 +9,13 @@ its interval has the level that holds for all pairs together (Bonferroni).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
+from perennial.continual.fairness.furthest import furthest
 from perennial.continual.intervals import Interval, wilson
 
 __all__ = ["FIGURES", "LEAST_ROWS", "AttributeSlices", "ClassRates", "Counted", "Gap", "GroupFigures", "slices_of"]
@@ -24,6 +24,7 @@ Counts = NDArray[np.int64]
 LEAST_ROWS = 30  # of a group, or of the part of it that a rate is of, below which it is shown and not compared
 FIGURES = ("accuracy", "selection_rate", "false_positive_rate", "false_negative_rate")
 _LEVEL = 0.95
+_MOST_RATES = 50  # groups, those with most rows, of which the rates of each class are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeSlices:
-    """What is known of one attribute. `gaps` has for each figure the widest one, each with its class."""
+    """What is known of one attribute. `gaps` has for each figure the widest one, each with its class.
+
+    All groups are compared; `rates` are those of the groups with most rows, `without_rates` counts the others.
+    """
 
     attribute: str
     rows: int
@@ -72,6 +76,12 @@ class AttributeSlices:
     groups: tuple[GroupFigures, ...]
     rates: tuple[ClassRates, ...]
     gaps: tuple[Gap, ...]
+    without_rates: int = 0
+
+    def largest(self, most: int) -> tuple[GroupFigures, ...]:
+        """So many groups with most rows, by their names."""
+        chosen = sorted(self.groups, key=lambda each: (-each.rows, each.group))[:most]
+        return tuple(sorted(chosen, key=lambda each: each.group))
 
 
 def slices_of(
@@ -97,6 +107,7 @@ def slices_of(
     names, classes = counted.groups, counted.classes
     hits = {figure: counted.hits(figure) for figure in FIGURES}
     right, rows = hits["accuracy"]
+    told = np.sort(np.argsort(-rows[:, 0], kind="stable")[:_MOST_RATES]).tolist()
     return AttributeSlices(
         attribute=attribute,
         rows=int(rows.sum()),
@@ -113,14 +124,15 @@ def slices_of(
         rates=tuple(
             ClassRates(
                 label=label,
-                group=name,
+                group=names[row],
                 rows=int(hits["false_negative_rate"][1][row, column]),
                 **{figure: _share(hits[figure], row, column) for figure in FIGURES[1:]},
             )
             for column, label in enumerate(classes)
-            for row, name in enumerate(names)
+            for row in told
         ),
         gaps=tuple(gap for figure in FIGURES if (gap := counted.widest(figure, least_rows=least_rows)) is not None),
+        without_rates=len(names) - len(told),
     )
 
 
@@ -188,17 +200,20 @@ class Counted:
         gap counts that its interval makes the most of: two large groups are surely apart before a small one is.
         """
         counted, rows = self.hits(figure)
-        columns = range(counted.shape[1]) if label is None or figure == "accuracy" else self._columns(label)
-        chosen = [
-            (column, *pair)
-            for column in columns
-            for pair in combinations(np.flatnonzero(rows[:, column] >= least_rows).tolist(), 2)
-        ]
-        if not chosen:
+        columns = list(range(counted.shape[1]) if label is None or figure == "accuracy" else self._columns(label))
+        found = furthest(
+            counted[:, columns],
+            rows[:, columns],
+            least_rows=least_rows,
+            level=_LEVEL,
+            by_ratio=by_ratio,
+            surest=surest,
+        )
+        if found is None:
             return None
-        level = 1.0 - (1.0 - _LEVEL) / len(chosen)
-        gaps = (self._gap(figure, (counted, rows), place, level, len(chosen)) for place in chosen)
-        return max(gaps, key=lambda gap: _apart(gap, by_ratio=by_ratio, surest=surest))
+        (column, one, other), pairs = found
+        level = 1.0 - (1.0 - _LEVEL) / pairs
+        return self._gap(figure, (counted, rows), (columns[column], one, other), level, pairs)
 
     def _gap(
         self, figure: str, hits: tuple[Counts, Counts], place: tuple[int, int, int], level: float, pairs: int
@@ -234,13 +249,6 @@ def _places(values: Sequence[str], names: Sequence[str]) -> NDArray[np.intp]:
 def _share(hits: tuple[Counts, Counts], row: int, column: int) -> Any:
     counted, rows = int(hits[0][row, column]), int(hits[1][row, column])
     return wilson(counted, rows) if rows else None
-
-
-def _apart(gap: Gap, *, by_ratio: bool, surest: bool) -> float:
-    """How far apart two groups are, or are at least."""
-    if by_ratio:
-        return -math.inf if gap.ratio is None else -(gap.ratio.high if surest else gap.ratio.mean)
-    return gap.difference.low if surest else gap.difference.mean
 
 
 def _difference(one: Interval, other: Interval) -> Interval:

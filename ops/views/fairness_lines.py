@@ -32,6 +32,7 @@ NOT_SERVED = (
     "two people who write the same text would get different answers. Whether the law asks for that or forbids it is "
     "not told here."
 )
+_GROUPS = 20  # with most rows, in one line
 _FIGURES = {
     "accuracy": "answered rightly",
     "selection_rate": "answered with",
@@ -50,8 +51,10 @@ def fairness_lines(view: FairnessView | None) -> Iterator[str]:
         yield f"{name}: no held-out row says it, so nothing is measured; send it with labels (docs/fairness.md)"
     for found in view.attributes:
         yield whom(found)
-        groups = (f"{quoted(each.group)} {percent(each.accuracy)} of {each.rows:,}" for each in found.groups)
-        yield f"{found.attribute}, answered rightly: {'; '.join(groups)}"
+        shown = found.largest(_GROUPS)
+        groups = (f"{quoted(each.group)} {percent(each.accuracy)} of {each.rows:,}" for each in shown)
+        more = f"; {left:,} further groups have fewer rows" if (left := len(found.groups) - len(shown)) else ""
+        yield f"{found.attribute}, answered rightly: {'; '.join(groups)}{more}"
         yield from (f"{found.attribute}: {gap_told(gap)}" for gap in found.gaps)
         if not found.gaps:
             yield f"{found.attribute}: fewer than two groups have {view.least_rows} rows, so none are compared"

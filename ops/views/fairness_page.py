@@ -22,6 +22,7 @@ from perennial.ops.views.page_parts import safe, table
 __all__ = ["fairness_sections"]
 
 _CLASSES = 12  # with most rows, of each attribute
+_GROUPS = 50  # likewise
 _MEANING = (
     "Each share stands with an interval in brackets. If the same were measured on other rows of the same kind, 95 of "
     "100 such intervals would hold the true share. Groups differ more than chance explains where the interval of their "
@@ -64,9 +65,11 @@ def _attribute(found: AttributeSlices) -> Iterator[str]:
         ("group", "rows", "answered rightly", ""),
         (
             (each.group, each.rows, percent(each.accuracy), "" if each.compared else "too few rows to compare")
-            for each in found.groups
+            for each in found.largest(_GROUPS)
         ),
     )
+    if (left := len(found.groups) - _GROUPS) > 0:
+        yield f"<p>{left:,} further groups with fewer rows are in the JSON report.</p>"
     yield _list(map(gap_told, found.gaps))
     rows = {rate.label: 0 for rate in found.rates}
     for rate in found.rates:

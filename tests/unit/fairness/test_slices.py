@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.fairness import FairnessLimit, slices_of
-from perennial.continual.fairness.slices import FIGURES, Counted
+from perennial.continual.fairness.slices import FIGURES, Counted, Gap
 from perennial.continual.intervals import Interval, wilson
 
 Rows = tuple[list[str | None], list[str], list[str]]
@@ -58,6 +59,43 @@ def test_rates_and_widest_gaps_are_what_counting_by_hand_gives(seed: int) -> Non
             spreads.append(max(shares) - min(shares))
         assert gap.difference.mean == pytest.approx(max(spreads))
         assert gap.difference.low <= gap.difference.mean <= gap.difference.high
+
+
+@pytest.mark.parametrize("by_ratio", [False, True])
+@pytest.mark.parametrize("surest", [False, True])
+def test_the_pair_that_is_found_in_arrays_is_the_one_that_looking_at_each_finds(by_ratio: bool, surest: bool) -> None:
+    for seed in range(12):
+        counted = Counted.of(*drawn(np.random.default_rng(seed), 150, groups=6))
+        for figure in FIGURES:
+            hits = counted.hits(figure)
+            places = [
+                (column, *pair)
+                for column in range(hits[1].shape[1])
+                for pair in combinations(np.flatnonzero(hits[1][:, column] >= 5).tolist(), 2)
+            ]
+            gaps = [counted._gap(figure, hits, place, 1 - 0.05 / len(places), len(places)) for place in places]
+            found = counted.widest(figure, by_ratio=by_ratio, surest=surest, least_rows=5)
+            assert found in gaps
+            furthest = max(_apart(gap, by_ratio=by_ratio, surest=surest) for gap in gaps)
+            assert _apart(found, by_ratio=by_ratio, surest=surest) == pytest.approx(furthest, abs=1e-12)
+
+
+def _apart(gap: Gap, *, by_ratio: bool, surest: bool) -> float:
+    if by_ratio:
+        return -math.inf if gap.ratio is None else -(gap.ratio.high if surest else gap.ratio.mean)
+    return gap.difference.low if surest else gap.difference.mean
+
+
+def test_an_attribute_of_very_many_values_is_told_of_its_largest_groups() -> None:
+    """As of a postcode: all are compared, and what is shown stays readable."""
+    who, labels, given = drawn(np.random.default_rng(0), 8_000, groups=900, classes=40)
+    who[:400] = ["北方"] * 400
+    found = slices_of("postcode", who, labels, given, least_rows=5)
+    assert len(found.groups) == 901
+    assert (len({rate.group for rate in found.rates}), found.without_rates) == (50, 851)
+    assert found.gaps[0].pairs > 100_000
+    assert [each.group for each in found.largest(1)] == ["北方"]
+    assert len(found.rates) == 50 * len({*labels, *given})
 
 
 def test_the_order_of_rows_changes_nothing_and_unknown_ones_are_in_no_figure() -> None:
