@@ -14,12 +14,11 @@ from perennial.continual.policy.conditions import (
 )
 from perennial.continual.policy.cron import next_time
 from perennial.continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
-from perennial.continual.policy.facts import BY_GATE, DriftState, Facts, LearningGain, MeasuredShare, PastAttempt
+from perennial.continual.policy.facts import DriftState, Facts, LearningGain, MeasuredShare, PastAttempt
 from perennial.continual.policy.parse import parse_policy, policy_values
 from perennial.continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
 
 __all__ = [
-    "BY_GATE",
     "AllOf",
     "AnyOf",
     "AtLeastN",

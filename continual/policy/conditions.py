@@ -75,7 +75,7 @@ class FeedbackCount:
 class Drift:
     """Holds while the drift state is at least `level`: once an episode, or `again_after_s` after each cycle in it.
 
-    A cycle whose version the gate refused has answered nothing. The limits say how many new labels another one needs.
+    A cycle that failed, or whose version was refused, has answered nothing. The limits say when another one may begin.
     """
 
     kind: ClassVar[Literal["drift"]] = "drift"
@@ -92,11 +92,9 @@ class Drift:
         """Say why it holds, or nothing."""
         if facts.drift.rank < self.level.rank:
             return None
-        last, since, past = facts.last_cycle_at, facts.drift_since, facts.turned_away
-        in_vain = past is not None and past.is_refused and last is not None and past.began >= last
-        answered = last is not None and since is not None and last >= since and not in_vain
+        last, since = facts.last_answer_at, facts.drift_since
         again = timedelta.max if self.again_after_s is None else timedelta(seconds=self.again_after_s)
-        if answered and last is not None and now - last < again:
+        if last is not None and since is not None and last >= since and now - last < again:
             return None
         signals = ", ".join(facts.drift_signals) or "unnamed signals"
         return f"drift: {facts.drift} ({signals})"

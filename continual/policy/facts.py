@@ -6,9 +6,7 @@ from enum import StrEnum
 
 from perennial.continual.errors import DataError
 
-__all__ = ["BY_GATE", "DriftState", "Facts", "LearningGain", "MeasuredShare", "PastAttempt"]
-
-BY_GATE = "refused by the gate"
+__all__ = ["DriftState", "Facts", "LearningGain", "MeasuredShare", "PastAttempt"]
 
 
 class DriftState(StrEnum):
@@ -81,17 +79,13 @@ class PastAttempt:
     began: datetime
     end: str
 
-    @property
-    def is_refused(self) -> bool:
-        """Whether the gate turned it away, and no person or live labels."""
-        return self.end == BY_GATE
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """The present of one model. Quality is a mean score in [0, 1]; higher is better. Feedback is rows with a target.
 
     `cycles` are the times at which retrainings began, in any order, at least those of the last 24 hours and the newest.
+    `in_vain` are those of them that ended without having answered: they failed, or their version was refused.
 
     >>> from datetime import timezone
     >>> Facts(champion_since=datetime(2026, 1, 1, tzinfo=timezone.utc)).last_cycle_at is None
@@ -100,6 +94,7 @@ class Facts:
 
     champion_since: datetime
     cycles: tuple[datetime, ...] = ()
+    in_vain: tuple[datetime, ...] = ()
     unlearnt_feedback: int = 0
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None  # when the present episode left ok
@@ -114,3 +109,8 @@ class Facts:
     def last_cycle_at(self) -> datetime | None:
         """When the newest retraining began."""
         return max(self.cycles, default=None)
+
+    @property
+    def last_answer_at(self) -> datetime | None:
+        """When the newest retraining began that was not in vain."""
+        return max((at for at in self.cycles if at not in self.in_vain), default=None)

@@ -36,7 +36,10 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
         facts, decision = trigger.facts(), trigger.decide(datetime.now(UTC))
         cycle = parts.ledger.active_cycle(model)
         busy = not (cycle is None or cycle.on_probation)
-    told = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
+    told = None
+    if facts is not None:
+        counts = {"cycles": len(facts.cycles), "in_vain": len(facts.in_vain)}
+        told = {**asdict(facts), **counts, "last_cycle": facts.last_cycle_at}
     if as_json:
         now = None if decision is None else asdict(decision)
         print_json({"policy": policy_values(trigger.policy), "facts": told, "now": now, "cycle_under_way": busy})

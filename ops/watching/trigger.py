@@ -6,7 +6,6 @@ from typing import Protocol
 
 from perennial.continual.cycle.events import CycleState
 from perennial.continual.policy import (
-    BY_GATE,
     DriftState,
     Facts,
     LearningGain,
@@ -27,8 +26,10 @@ from perennial.ops.watching.unlearnt import UnlearntLabels
 __all__ = ["Trigger"]
 
 _ERRORS = "labelled_errors"
+_CYCLES = 200  # newest ones that a policy looks at
 _NOVELTY = "new_requests"
 _OVER = "over, and not answered yet"
+_IN_VAIN = frozenset({CycleState.FAILED.value, CycleState.REFUSED.value})
 _ENDS = {  # in words; what failed for reasons of its own may be tried again on the same labels
     CycleState.ROLLED_BACK.value: "rolled back",
     CycleState.ABORTED.value: "aborted",
@@ -64,7 +65,7 @@ class Trigger:
 
         While traffic drifts, only labels of requests since the drift began count towards the policy's minimum: a late
         label of an older request cannot teach what is new. An alert stands until a version learns after it: the labels
-        may come when the windows have calmed down, for so few of them look new.
+        may come when the windows have calmed down, for so few of them look new. What failed or was refused made none.
         """
         route = self._ledger.route(self._model)
         cycle = self._ledger.active_cycle(self._model)
@@ -72,7 +73,7 @@ class Trigger:
             return None
         rows, attempt = self._unlearnt(route), self._attempt(route)
         calm = decide(self.policy, self._facts(route, None, rows, attempt), now)
-        drift = self._drift(route, attempt)
+        drift = self._drift(route)
         if calm.fire or drift.state is DriftState.OK:
             return calm
         return decide(self.policy, self._facts(route, drift, rows, attempt), now)
@@ -83,7 +84,7 @@ class Trigger:
         if route is None:
             return None
         attempt = self._attempt(route)
-        return self._facts(route, self._drift(route, attempt), self._unlearnt(route), attempt)
+        return self._facts(route, self._drift(route), self._unlearnt(route), attempt)
 
     def opening(self) -> Opening | None:
         """What a cycle would begin with now; None before the first version."""
@@ -110,7 +111,7 @@ class Trigger:
     def _learnt_until(self, route: Route) -> int:
         return int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
 
-    def _drift(self, route: Route, attempt: AttemptRow | None) -> _Drift:
+    def _drift(self, route: Route) -> _Drift:
         watch = WATCH.read(self._ledger, self._model)
         if watch is not None and watch.version != route.champion:
             watch = None
@@ -123,18 +124,16 @@ class Trigger:
         errors = ErrorState.of(self._ledger, self._model, route.champion)
         if errors is not None and errors.since is not None:
             return _Drift(state=DriftState.ALERT, since=errors.since, signals=(_ERRORS,))
-        if watch is not None and watch.alerted is not None and not self._is_answered(watch.alerted, attempt):
+        if watch is not None and watch.alerted is not None and not self._is_answered(watch.alerted):
             return _Drift(state=DriftState.ALERT, since=watch.alerted, signals=(_OVER,))
         if watch is not None and watch.level.value == DriftState.WARNING.value:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
 
-    def _is_answered(self, alerted: datetime, attempt: AttemptRow | None) -> bool:
-        """Whether a cycle began after that, and was not in vain: what the gate refused has answered nothing."""
-        newest = next(iter(self._ledger.cycles(self._model, limit=1)), None)
-        if newest is None or newest.opened_at < alerted:
-            return False
-        return attempt is None or attempt.opened_at < newest.opened_at or _end(attempt) != BY_GATE
+    def _is_answered(self, alerted: datetime) -> bool:
+        """Whether a cycle began after that, and was not in vain."""
+        cycles = self._ledger.cycles(self._model, limit=_CYCLES)
+        return any(row.opened_at >= alerted and row.outcome not in _IN_VAIN for row in cycles)
 
     def _facts(self, route: Route, drift: _Drift | None, rows: UnlearntLabels, attempt: AttemptRow | None) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
@@ -143,9 +142,11 @@ class Trigger:
         alert = seen.state is DriftState.ALERT and seen.since is not None
         worth = WorthState.of(self._ledger, self._model, route.champion)
         since = seen.since or datetime.min.replace(tzinfo=UTC)
+        cycles = self._ledger.cycles(self._model, limit=_CYCLES)
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
-            cycles=tuple(row.opened_at for row in self._ledger.cycles(self._model, limit=200)),
+            cycles=tuple(row.opened_at for row in cycles),
+            in_vain=tuple(row.opened_at for row in cycles if row.outcome in _IN_VAIN),
             unlearnt_feedback=rows.asked_after(since) if alert else len(rows),
             drift=seen.state,
             drift_since=seen.since,
@@ -182,4 +183,4 @@ def _turned_away(attempt: AttemptRow | None, rows: UnlearntLabels) -> PastAttemp
 def _end(attempt: AttemptRow) -> str | None:
     """How an attempt ended whose answers were judged, in words."""
     refused = attempt.outcome == CycleState.REFUSED.value and attempt.gate_accepted is False
-    return BY_GATE if refused else _ENDS.get(attempt.outcome)
+    return "refused by the gate" if refused else _ENDS.get(attempt.outcome)

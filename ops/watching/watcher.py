@@ -277,7 +277,8 @@ class Watcher:
             began = progress.cursor
         elif after.level is Level.OK:
             began = None
-        alerted = began if after.level in {Level.ALERT, Level.COOLDOWN} else progress.alerted_since
+        in_alert = after.level in {Level.ALERT, Level.COOLDOWN} and began is not None
+        alerted = began if in_alert else progress.alerted_since
         end = _end(cut)
         every = self._workspace.model(self._model).drift.report_every_windows
         wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0

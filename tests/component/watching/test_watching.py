@@ -465,10 +465,42 @@ def test_an_alert_stands_until_a_version_learns_after_it_although_the_windows_ca
     assert decision.fire
     assert decision.reasons == ("drift: alert (over, and not answered yet)",)
 
-    cycle = town.ledger.open_cycle("intent", "drift", {}, state="training")
-    town.ledger.close_cycle(cycle, "aborted", "by hand")
-    assert trigger(town).decide(town.now).reasons == ()  # type: ignore[union-attr]
-    assert trigger(town).facts().drift is DriftState.OK  # type: ignore[union-attr]
+    for outcome, gate, held in IN_VAIN:
+        ended(town, outcome, gate)
+        stands = trigger(town).decide(town.now)
+        assert stands is not None
+        assert stands.reasons == decision.reasons, f"{outcome}, gate {gate}: no version has learnt"
+        assert [each.partition(":")[0] for each in stands.held_by] == held
+    for outcome in ANSWERS:
+        state = WATCH.read(town.ledger, "intent")
+        assert state is not None
+        WATCH.keep(town.ledger, "intent", state.changed(alerted_since=datetime.now(UTC).isoformat()))
+        assert trigger(town).facts().drift is DriftState.ALERT  # type: ignore[union-attr]
+        ended(town, outcome, True)
+        assert trigger(town).facts().drift is DriftState.OK, outcome  # type: ignore[union-attr]
+        assert trigger(town).decide(town.now).reasons == ()  # type: ignore[union-attr]
+
+
+IN_VAIN: list[tuple[str, bool | None, list[str]]] = [
+    ("failed", None, []),  # a cluster that is away, a full disk: the same labels may be tried again
+    ("failed", True, []),
+    ("refused", None, []),  # its engine differed
+    ("refused", False, ["refused"]),  # by the gate: the same labels would be refused again
+    ("refused", True, []),  # by a canary, a latency, a deadline or a step
+    ("failed", None, []),
+]
+ANSWERS = ("promoted", "rolled_back", "aborted")  # a version learnt, and served or was stopped by somebody
+
+
+def ended(town: Town, outcome: str, gate: bool | None) -> None:
+    """A cycle begins, and ends so; its version learnt what there is."""
+    cycle, number = town.ledger.open_cycle("intent", "drift", {}), town.ledger.next_version("intent")
+    told = {"last_example_id": town.ledger.last_example_id("intent")}
+    judged = {} if gate is None else {"gate": {"accepted": gate}}
+    town.ledger.add_version(
+        VersionRow(model="intent", version=number, parent=1, cycle_id=cycle, lineage=told, metrics=judged)
+    )
+    town.ledger.close_cycle(cycle, outcome)
 
 
 def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town: MakeTown) -> None:
@@ -505,7 +537,7 @@ def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     state = WATCH.read(town.ledger, "intent")
     assert state is not None
     ahead = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
-    wrong = dict.fromkeys(("cursor", "drift_since", "like_until"), ahead)
+    wrong = dict.fromkeys(("cursor", "drift_since", "like_until", "alerted_since"), ahead)
     WATCH.keep(town.ledger, "intent", state.changed(**wrong, cursor_id="f" * 32))
     now = town.now
     town.now = datetime.now(UTC) + timedelta(days=3650)

@@ -406,18 +406,26 @@ def test_what_was_turned_away_is_not_repeated_on_the_same_labels(growth: float, 
 
 
 @pytest.mark.parametrize(("since", "fire"), [(39, False), (40, True)])
-def test_a_drift_whose_version_the_gate_refused_opens_another_cycle_once_new_labels_have_come(
+def test_a_drift_whose_version_was_refused_opens_another_cycle_once_new_labels_have_come(
     since: int, fire: bool
 ) -> None:
     past = PastAttempt(version=7, learnt=400, since=since, began=T0, end="refused by the gate")
-    given = facts(unlearnt_feedback=500, cycles=(T0,), drift=DriftState.ALERT, drift_since=at(-1))
-    assert not decide(TriggerPolicy(when=Drift()), given, at(2)).fire, "one cycle answers an episode"
-    decision = decide(TriggerPolicy(when=Drift()), replace(given, turned_away=past), at(2))
+    given = facts(unlearnt_feedback=500, cycles=(T0,), drift=DriftState.ALERT, drift_since=at(-1), turned_away=past)
+    assert not decide(TriggerPolicy(when=Drift()), given, at(2)).reasons, "one cycle answers an episode"
+    decision = decide(TriggerPolicy(when=Drift()), replace(given, in_vain=(T0,)), at(2))
     assert (decision.fire, bool(decision.reasons)) == (fire, True)
-    by_person = replace(given, turned_away=replace(past, end="rolled back"))
-    assert not decide(TriggerPolicy(when=Drift()), by_person, at(2)).fire, "whoever put it back knows of the drift"
-    later = replace(given, cycles=(T0, at(1)), turned_away=past)
-    assert not decide(TriggerPolicy(when=Drift()), later, at(2)).fire, "the one after it has answered"
+    later = replace(given, cycles=(T0, at(1)), in_vain=(T0,))
+    assert not decide(TriggerPolicy(when=Drift()), later, at(2)).reasons, "the one after it has answered"
+
+
+def test_a_drift_whose_cycle_failed_opens_another_one_on_the_same_labels_after_the_cooldown() -> None:
+    policy = TriggerPolicy(when=Drift(again_after_s=60.0), limits=Limits(cooldown_s=3600.0))
+    given = facts(cycles=(at(0), at(1)), in_vain=(at(0), at(1)), drift=DriftState.ALERT, drift_since=at(-1))
+    assert decide(policy, given, at(1.9)).held_by == ("cooldown: 3240 of 3600 s have passed",)
+    assert decide(policy, given, at(2)).fire
+    answered = replace(given, in_vain=(at(0),))
+    assert not decide(TriggerPolicy(when=Drift()), answered, at(2)).reasons
+    assert decide(policy, answered, at(2)).fire, "the episode goes on after what answered it"
 
 
 @pytest.mark.parametrize(("began", "fire"), [(-1, False), (1, True)])
