@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ __all__ = ["Asked", "Desk", "FileDesk", "GeneratedDesk", "desk_of"]
 
 _CUSTOMERS = 300
 _FIRST_QUESTIONS = 300  # that are approved at the start
+_LEARNS_AFTER, _LIVED = 300, 350  # labels of a version; requests of a change before its version may begin
 _NEW, _CHATTY = 0.35, 0.7  # shares of the requests after a change: of new intents, and in the new wording
 _USUAL = 0.5  # of a customer's requests: one of the two things that they usually ask about
 
@@ -49,6 +50,16 @@ class Desk(Protocol):
         """The replies and their approved questions at the start."""
         ...
 
+    @property
+    def learns_after(self) -> int:
+        """So many labels that are new begin a cycle by themselves; each change brings more."""
+        ...
+
+    @property
+    def lived(self) -> int:
+        """Requests after a change, before a version that answers it may begin; what is new is not all asked by then."""
+        ...
+
     def draw(self) -> Asked:
         """The next message."""
         ...
@@ -74,6 +85,9 @@ def desk_of(folder: Path | None, seed: int) -> Desk:
 
 class GeneratedDesk:
     """A shop whose customers come to speak otherwise, of other products, and whose answers change. See `Desk`."""
+
+    learns_after: ClassVar[int] = _LEARNS_AFTER
+    lived: ClassVar[int] = _LIVED
 
     def __init__(self, seed: int) -> None:
         self._grammar, self._rng = RequestGrammar(seed), np.random.default_rng(seed + 1)
@@ -126,13 +140,15 @@ class GeneratedDesk:
 
 _BEGUN, _APPROVED = 0.7, 0.4  # shares: of the replies at the start, and of their questions that are approved
 _REWRITTEN = 0.15  # of the replies
+_ASKED_AT_ONCE = 0.4  # of the questions that a change brings, before its version may begin
 _MADE_UP = ("Zenith", "Nova", "Orbit")
 
 
 class FileDesk:
     """Questions and replies of a file: some replies come later, products get other names, answers change. See `Desk`.
 
-    Questions are asked in a drawn order, each once, and then again.
+    Questions are asked in a drawn order, each once, and then again. What is asked again is no new label, so a version is
+    learnt after a third of what a change brings, and less than half of that is asked before it may begin.
     """
 
     def __init__(self, name: str, read: ReplyFile, seed: int) -> None:
@@ -151,6 +167,9 @@ class FileDesk:
         self._waiting = [mine[0][approved:], *mine[1:]]
         if min(map(len, self._waiting)) < 10:
             raise DataError(f"{name} has {len(asked)} questions; a demonstration needs a hundred and more")
+        brought = min(map(len, self._waiting[1:]))
+        self.learns_after = min(_LEARNS_AFTER, max(3, brought // 3))
+        self.lived = min(_LIVED, int(_ASKED_AT_ONCE * brought / _NEW))
         self._rewritten = {reply.id for reply in replies if self._rng.random() < _REWRITTEN}
         self._names = dict(zip(_names(reply.text for reply in replies), _MADE_UP, strict=False))
         self._used = [0, 0, 0]

@@ -49,14 +49,15 @@ class _Service(AroundLoop):
 
     recipe: ClassVar[str] = "service"
     measure: ClassVar[str] = "R@1"
-    pace: ClassVar[Pace] = Pace(rate=10.0, steady=420, lived=350, settle=150, last=400)
     changes: ClassVar[int] = 2
-    settings: ClassVar[Mapping[str, Any]] = {"policy": hasty_policy(at_least=300, min_feedback=100)}
 
     def __init__(self, desk: Desk, options: RecipeDemoOptions) -> None:
         super().__init__("/v1/verdicts", many="verdicts", delay_s=_DELAY_S)
         self._desk, self._out = desk, options.out
         self._rng, self._lock = np.random.default_rng(options.seed + 7), threading.Lock()
+        self.pace = Pace(rate=10.0, steady=420, lived=desk.lived, settle=150, last=400)
+        policy = hasty_policy(at_least=desk.learns_after, min_feedback=desk.learns_after // 3)
+        self.settings: Mapping[str, Any] = {"policy": policy}
         self.title = f"Customer service: replies that follow what customers ask ({desk.name})"
         self._told: list[tuple[datetime, str]] = []
         self._wave = 0

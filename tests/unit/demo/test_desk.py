@@ -45,6 +45,18 @@ def test_a_desk_of_a_file_renames_products_and_rewrites_answers(tmp_path: Path) 
     assert any(asked.right.startswith("As of this month: ") for asked in (desk.draw() for _ in range(200)))
 
 
+def test_what_a_change_brings_is_more_than_a_version_waits_for(tmp_path: Path) -> None:
+    """What is asked again is no new label: a version that waited for more would never begin."""
+    desk = file_desk(tmp_path)
+    for _ in range(400):
+        desk.draw()
+    for _ in range(2):
+        desk.change()
+        asked = [desk.draw() for _ in range(desk.lived + 600)]
+        late = [each for each in asked[desk.lived :] if each.first_time and len(each.before) > 0]
+        assert len(late) >= desk.learns_after >= 3
+
+
 def test_a_folder_without_questions_and_replies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no folder"):
         desk_of(tmp_path / "nothing", 1)
