@@ -147,7 +147,7 @@ _MADE_UP = ("Zenith", "Nova", "Orbit")
 class FileDesk:
     """Questions and replies of a file: some replies come later, products get other names, answers change. See `Desk`.
 
-    Questions are asked in a drawn order, each once, and then again. What is asked again is no new label, so a version is
+    Questions are asked in a drawn order, each once, and then again. What is asked again is no new label: a version is
     learnt after a third of what a change brings, and less than half of that is asked before it may begin.
     """
 

@@ -179,7 +179,7 @@ class _Life:
             self._until(f"change {change}: noticing and learning", partial(self._loop.has_answer_to, began))
             self.answered_at = self._stream.asked
             self._until(f"change {change}: version {self._loop.champion()} serves", self._past(pace.settle))
-        self._until("last answers", self._past(pace.last))
+        self._until("last answers", self._past(self._world.pace.last))  # it may depend on what is left to ask
 
     def stop(self) -> None:
         """End the questions."""

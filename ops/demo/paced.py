@@ -42,6 +42,7 @@ class Sent:
 
 
 _LOOK_S, _MOST_ROWS = 0.25, 500  # between two posts, and of one
+_AT_ONCE_S = 30.0  # for a post that the next question waits for
 T = TypeVar("T")  # one question and what became of it
 
 
@@ -172,6 +173,12 @@ class FeedbackPost(Looking):
         """Post these rows once their time has come."""
         for row in rows:
             self._waiting.put((time.monotonic() + self._delay_s, row))
+
+    def post_now(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Post these rows before anything else happens; what could not be posted waits as all others do."""
+        with httpx.Client(base_url=self._url, timeout=_AT_ONCE_S) as http:
+            if rows and not self._posted(http, rows):
+                self.offer(rows)
 
     def look(self, http: httpx.Client) -> None:
         """Post what is due."""

@@ -59,6 +59,7 @@ class Readers:
     params: ClassVar[Mapping[str, Any]] = {"ridge": 5.0}  # of a small library; the recipe's suits thousands of items
 
     learns_after: ClassVar[int] = 700
+    told_at_once: ClassVar[bool] = False
 
     library: Library
     count: int

@@ -48,6 +48,11 @@ class Readership(Protocol):
         ...
 
     @property
+    def told_at_once(self) -> bool:
+        """Whether what a user does is known before the next question, as it is where time is not pressed together."""
+        ...
+
+    @property
     def first(self) -> Sequence[Item]:
         """The catalogue at the start."""
         ...

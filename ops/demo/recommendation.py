@@ -78,7 +78,8 @@ class _Reading(AroundLoop):
         """Users do what they would have done, whether or not the list had it."""
         if sent.prediction_id:
             known = {sent.asking.key: {"prediction_id": sent.prediction_id}}
-            self._post.offer([{**row, **known.get(row["user"], {})} for row in sent.asking.truth.signals])
+            rows = [{**row, **known.get(row["user"], {})} for row in sent.asking.truth.signals]
+            (self._post.post_now if self._readers.told_at_once else self._post.offer)(rows)
 
     def change(self, number: int) -> str:
         del number

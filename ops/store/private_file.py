@@ -40,14 +40,18 @@ class PrivateFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, which nobody else writes beside.
+        """One transaction, which nobody else writes beside; within another one of this thread, a part of that.
 
         Raises:
             DependencyUnreachable: the file cannot be written.
         """
-        with self.reading(create=True) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
+        with self.reading(create=True) as connection:
+            if connection.in_transaction:
+                yield connection
+                return
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
 
     @contextmanager
     def reading(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:

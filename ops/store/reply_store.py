@@ -6,6 +6,7 @@ moves the revision, by which routers know that they must read the library again.
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -132,6 +133,10 @@ class ReplyStore:
             if state is not None:
                 return _replies(connection, "state = ?", state)
             return _replies(connection, "state <> ?", ReplyState.REPLACED)
+
+    def together(self) -> AbstractContextManager[object]:
+        """One transaction around several calls: all of it or nothing is kept, and written to the disk once."""
+        return self._file.writing()
 
     def put(
         self, replies: Iterable[Reply], *, state: ReplyState = ReplyState.APPROVED, customer: str | None = None

@@ -33,7 +33,12 @@ class Bm25:
     @classmethod
     def of(cls, documents: Sequence[str]) -> "Bm25":
         """The documents, in their order."""
-        counted = [Counter(words_of(text)) for text in documents]
+        return cls.of_words([words_of(text) for text in documents])
+
+    @classmethod
+    def of_words(cls, documents: Sequence[Sequence[str]]) -> "Bm25":
+        """The documents, each as its words."""
+        counted = [Counter(words) for words in documents]
         place: dict[str, int] = {}
         rows, columns, counts = [], [], []
         for row, words in enumerate(counted):

@@ -40,6 +40,8 @@ class Surface:
     """Words and letters of a library, whatever the encoder; made once a revision."""
 
     library: Library
+    texts: tuple[str, ...]  # all that are compared, each once
+    spelt: tuple[tuple[str, ...], ...]  # the words of each
     words: Bm25
     letters: Floats  # (texts, columns)
     said: Mapping[tuple[str, ...], int]  # the words of the texts in their order, each with a number
@@ -52,19 +54,36 @@ class Surface:
     refused_weights: Floats  # above 0
 
     @classmethod
-    def of(cls, library: Library) -> "Surface":
-        """The surface of a library's texts, in their order."""
+    def of(cls, library: Library, before: "Surface | None" = None) -> "Surface":
+        """The surface of a library's texts, in their order; what that `before` knows of the same texts is taken over.
+
+        A question is approved many times a minute, and whoever asks next waits for this.
+        """
         texts = library.texts
+        known = {} if before is None else {text: place for place, text in enumerate(before.texts)}
+        letters = np.zeros((len(texts), _LETTERS.size), dtype=np.float32)
+        spelt: list[tuple[str, ...]] = [()] * len(texts)
+        old = [(place, known[text]) for place, text in enumerate(texts) if text in known]
+        if before is not None and old:
+            here, there = zip(*old, strict=True)
+            letters[list(here)] = before.letters[list(there)]
+            for place, was in old:
+                spelt[place] = before.spelt[was]
+        if new := [place for place, text in enumerate(texts) if text not in known]:
+            letters[new] = _LETTERS([texts[place] for place in new])
+            for place in new:
+                spelt[place] = tuple(words_of(texts[place]))
         at = {text: place for place, text in enumerate(texts)}
         reply = {each.id: place for place, each in enumerate(library.replies)}
         good = [question for question in library.questions if question.weight > 0]
         bad = [question for question in library.questions if question.weight < 0]
-        spelt = [tuple(words_of(text)) for text in texts]
         said = {words: number for number, words in enumerate(dict.fromkeys(filter(None, spelt)))}
         return cls(
             library=library,
-            words=Bm25.of(texts),
-            letters=_LETTERS(texts).astype(np.float32),
+            texts=texts,
+            spelt=tuple(spelt),
+            words=Bm25.of_words(spelt),
+            letters=letters,
             said=said,
             said_by=_places(said.get(words, -1) for words in spelt),
             answers=_places(at[each.bare] for each in library.replies),

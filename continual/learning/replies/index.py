@@ -67,9 +67,11 @@ class LibraryIndex:
     Safe to share between threads.
     """
 
-    def __init__(self, library: Library, matcher: Matcher) -> None:
-        self._surface, self._matcher = Surface.of(library), matcher
-        self._texts = library.texts
+    def __init__(self, library: Library, matcher: Matcher, before: "LibraryIndex | None" = None) -> None:
+        """Whatever the index of an earlier revision, `before`, knows of the same texts is taken over."""
+        self._surface: Surface = Surface.of(library, None if before is None else before._surface)
+        self._matcher = matcher
+        self._texts = self._surface.texts
         self._keys = [key_of(text) for text in self._texts]
         self._vectors: Floats | None = None
         self._made_of, self._lock = -1, threading.Lock()

@@ -181,7 +181,7 @@ class RepliesVersion:
         newest = max((shelf.library for shelf in shelves), key=lambda library: library.revision)
         with self._lock:
             if self._index is None or self._index.revision < newest.revision:
-                self._index = LibraryIndex(newest, self._matcher)
+                self._index = LibraryIndex(newest, self._matcher, self._index)
                 self._forget(newest)
             return self._index
 

@@ -127,19 +127,20 @@ def add_verdicts(
         for one in verdicts:
             if (named := one.reply or answered[one.prediction_id].first) and named not in replies:
                 raise DataError(f"reply {named!r} is not in the library; name one that was suggested")
-        for one, erased in zip(verdicts, gone, strict=True):
-            if erased:
-                continue
-            if (intent := _keep(store, one, answered[one.prediction_id], replies, alive)) is not None:
-                labels.append(
-                    FeedbackRow(
-                        prediction_id=one.prediction_id,
-                        label=intent,
-                        at=one.at,
-                        origin=one.origin,
-                        key=answered[one.prediction_id].customer,
+        with store.together():
+            for one, erased in zip(verdicts, gone, strict=True):
+                if erased:
+                    continue
+                if (intent := _keep(store, one, answered[one.prediction_id], replies, alive)) is not None:
+                    labels.append(
+                        FeedbackRow(
+                            prediction_id=one.prediction_id,
+                            label=intent,
+                            at=one.at,
+                            origin=one.origin,
+                            key=answered[one.prediction_id].customer,
+                        )
                     )
-                )
     return add_labels(ledger, model, labels)
 
 

@@ -9,6 +9,7 @@ import pytest
 from perennial.client.rankings import RankedList
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.exporters.ranking.asked import Asked
+from perennial.ops.demo import users_of_file
 from perennial.ops.demo.paced import Asking, Sent
 from perennial.ops.demo.panels import panel_html
 from perennial.ops.demo.quality import Quality, quality_summary, write_quality_page
@@ -90,7 +91,9 @@ def shop(folder: Path, users: int = 40, each: int = 60) -> Path:
     return folder
 
 
-def test_users_of_a_folder_do_what_they_did_and_items_come_when_they_came(tmp_path: Path) -> None:
+def test_users_of_a_folder_do_what_they_did_and_items_come_when_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     users = UsersOfFile.read(shop(tmp_path / "shop"), seed=0)
     begun, events = users.history(NOON), users.events
     assert 0 <= len(begun) - int(0.6 * len(events)) < 10
@@ -112,6 +115,10 @@ def test_users_of_a_folder_do_what_they_did_and_items_come_when_they_came(tmp_pa
     assert f"{len(rest)} new items come" in what
     assert {item.name for item in (*users.first, *first, *rest)} == {event.item for event in events}
     assert users.draw().wave == 2
+    monkeypatch.setattr(users_of_file, "_LAST", 10)
+    left = users.pace.last
+    users.draw()
+    assert left - users.pace.last == 1, "all that is left is asked"
 
 
 def test_a_folder_that_tells_too_little_of_its_users_is_refused(tmp_path: Path) -> None:

@@ -134,3 +134,22 @@ def test_an_erased_customer_is_not_in_the_library_that_a_training_read_either(tm
     again = kept_items(desk, "desk")
     assert again is not None
     assert "what anybody asks" in again.read_text()
+
+
+def test_what_is_written_together_is_kept_whole_or_not_at_all(store: ReplyStore) -> None:
+    before = store.revision
+    with store.together():
+        store.approve_questions([Question(reply="fee", text="what is the fee")])
+        store.note([verdict(1)])
+    assert store.revision == before + 1
+
+    def one_of_two_fails() -> None:
+        with store.together():
+            store.approve_questions([Question(reply="fee", text="and what more")])
+            store.approve_questions([Question(reply="nothing", text="what is it")])
+
+    with pytest.raises(DataError, match="not in the library"):
+        one_of_two_fails()
+    assert [question.text for question in store.library().questions] == ["what is the fee"]
+    store.approve_questions([Question(reply="fee", text="and what more")])
+    assert store.revision == before + 2, "the file goes on being written"

@@ -25,6 +25,7 @@ from perennial.continual.learning.replies import (
     read_library,
     write_library,
 )
+from perennial.continual.learning.replies.features import Surface
 from perennial.continual.learning.replies.files import read_reply_file
 from perennial.continual.learning.replies.fitting import cross_fitted
 from perennial.continual.learning.replies.index import LibraryIndex, Past, Wanted
@@ -300,3 +301,15 @@ def test_sending_begins_and_ends_with_the_measured_bound() -> None:
     assert on.action(0.01, known=True, whole=True) is Action.HAND_OVER
     with pytest.raises(ConfigurationError, match=r"precision is 1\.5"):
         SendingRule(precision=1.5)
+
+
+def test_a_surface_that_takes_over_what_another_knew_is_the_same_as_one_made_anew() -> None:
+    before = Surface.of(Library(replies=REPLIES[:2], questions=(Question(reply=REPLIES[0].id, text="Where is it?"),)))
+    questions = (Question(reply=REPLIES[1].id, text="And what of this one?"),)
+    library = Library(replies=REPLIES[1:], questions=questions, revision=2)  # a reply and a question are gone
+    taken, anew = Surface.of(library, before), Surface.of(library)
+    assert taken.texts == anew.texts == library.texts
+    assert (taken.spelt, taken.said) == (anew.spelt, anew.said)
+    for one, other in zip(taken.found(["Where is this?"]), anew.found(["Where is this?"]), strict=True):
+        assert np.array_equal(one, other)
+    assert Surface.of(Library(replies=()), before).letters.shape[0] == 0
