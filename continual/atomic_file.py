@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from perennial.continual.errors import PerennialError
+
 __all__ = [
     "drop_leftovers",
     "folder_written_whole",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _ABANDONED_S = 86_400.0  # since it was written last
+_OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")  # how errors of libraries in Rust end
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = True) -> None:
@@ -37,7 +40,8 @@ def written_whole(path: Path, *, mode: int | None = None, durable: bool = True) 
     """A temporary file beside `path`; when the block ends well its content takes the place of `path`.
 
     Where the block fails, or the process is killed, the old file stays. Each thread writes a file of its own, so that
-    of two writers one wins whole. What a killed one left is removed by the next writer of the same path.
+    of two writers one wins whole. What a killed one left is removed by the next writer of the same path. A full disk is
+    an OSError, whichever library met it.
 
     Args:
         path: the file; its folder is made where it is missing.
@@ -52,7 +56,8 @@ def written_whole(path: Path, *, mode: int | None = None, durable: bool = True) 
     usual = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     try:
-        yield temporary
+        with _system_errors(path):
+            yield temporary
         temporary.chmod(usual if mode is None else mode)  # safetensors 0.8 makes private files, whatever the umask says
         put_in_place(temporary, path, durable=durable)
     finally:
@@ -72,11 +77,25 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
+        with _system_errors(folder):
+            yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """What libraries in Rust say of a full disk, and of whatever else the system refused, as the OSError that it is."""
+    try:
+        yield
+    except (OSError, PerennialError):
+        raise
+    except Exception as error:
+        if (found := _OF_THE_SYSTEM.search(str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def put_in_place(temporary: Path, path: Path, *, durable: bool = True) -> None:

@@ -84,13 +84,18 @@ class ModelCard:
         """Where the encoder is to be had: the folder inside `folder`, the card's own, or the name as it is."""
         return str(folder / ENCODER_INSIDE) if self.encoder == ENCODER_INSIDE else self.encoder
 
+    @property
+    def folds_width(self) -> bool:
+        """Whether its texts are read with `fold_width`."""
+        return self.cleaning >= CLEANING
+
     def as_read(self, texts: Sequence[str]) -> list[str]:
         """Texts as the model reads them, so that an old version goes on answering as it did.
 
         >>> ModelCard(learner="ridge").as_read(["ＡＰＰ"]), ModelCard(learner="ridge", cleaning=1).as_read(["ＡＰＰ"])
         (['APP'], ['ＡＰＰ'])
         """
-        return list(texts) if self.cleaning < CLEANING else [fold_width(text) for text in texts]
+        return [fold_width(text) for text in texts] if self.folds_width else list(texts)
 
     def write(self, folder: Path) -> None:
         """Write `model.json`, whole; call it last."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError, ExportFailed
-from perennial.continual.learning.card import read_card
+from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.encoder_folder import read_facts
 from perennial.continual.learning.encoder_model import load_encoder
 from perennial.continual.learning.lexical import WEIGHT
@@ -53,7 +53,7 @@ def write_folder(trained: Path, out: Path, *, name: str) -> WrittenFolder:
         name: the model and its version, for the model card.
 
     Raises:
-        ConfigurationError: the model is no classifier of texts, or something lies at `out`.
+        ConfigurationError: the model is no classifier of texts, or something lies at `out`, or `out` is where one is.
         DataError: the trained folder cannot be read.
         ExportFailed: the class gives other logits.
     """
@@ -62,13 +62,16 @@ def write_folder(trained: Path, out: Path, *, name: str) -> WrittenFolder:
         raise ConfigurationError(
             f"{name} is of the task {card.task}; a folder for transformers is written of {' and '.join(_TASKS)}"
         )
+    out = out.resolve()  # a link to an empty folder is filled there
+    if out == Path.cwd():
+        raise ConfigurationError(f"{out} is the folder that you are in; name one that is to be made")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigurationError(f"{out} exists and is not empty; name a folder that is to be made")
     model = TrainedModel.load(trained)
     layout = {HeadKind.CLASSIFIER: Layout.PLAIN, HeadKind.FOREIGN: Layout.ONNX}.get(model.kind, Layout.CODE)
     with folder_written_whole(out) as staging:
         if layout is Layout.CODE:
-            _write_with_code(model, staging)
+            _write_with_code(model, card, staging)
         else:
             shutil.copytree(model.encoder, staging, copy_function=shutil.copyfile, dirs_exist_ok=True)
         words = (staging / _WORDS_FILE).is_file()
@@ -78,7 +81,7 @@ def write_folder(trained: Path, out: Path, *, name: str) -> WrittenFolder:
     return WrittenFolder(folder=out, layout=layout, files=files)
 
 
-def _write_with_code(model: TrainedModel, folder: Path) -> None:
+def _write_with_code(model: TrainedModel, card: ModelCard, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     from perennial.exporters.hugging_face import given
@@ -90,13 +93,13 @@ def _write_with_code(model: TrainedModel, folder: Path) -> None:
     (folder / "perennial_parts.py").write_text(parts, encoding="utf-8")
     words = _write_words(model, folder / _WORDS_FILE)
     _write_tokenizer(model, folder)
-    made = _made(model, folder, words=words)
+    made = _made(model, card, folder, words=words)
     made.config.save_pretrained(folder)
     tensors = {name: tensor.detach().numpy().copy() for name, tensor in made.state_dict().items()}
     save_file(tensors, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def _made(model: TrainedModel, folder: Path, *, words: bool) -> "PerennialForSequenceClassification":
+def _made(model: TrainedModel, card: ModelCard, folder: Path, *, words: bool) -> "PerennialForSequenceClassification":
     """The model of the folder's own class, after it has answered like the version's."""
     import torch
 
@@ -112,6 +115,7 @@ def _made(model: TrainedModel, folder: Path, *, words: bool) -> "PerennialForSeq
         encoder_alone=type(encoder).__name__.endswith("EncoderModel"),
         head={name: list(tensor.shape) for name, tensor in model.head.items()},
         words=words,
+        folds_width=card.folds_width,
         id2label=dict(enumerate(model.labels)),
         label2id={label: place for place, label in enumerate(model.labels)},
         problem_type="single_label_classification",

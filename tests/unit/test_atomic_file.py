@@ -1,5 +1,6 @@
 """A file appears whole or not at all, with its permissions, and nothing is left beside it."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from perennial.continual.atomic_file import (
     write_atomically,
     written_whole,
 )
+from perennial.continual.errors import ExportFailed
 
 KILLED = """
 import os, signal, sys
@@ -54,6 +57,20 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(OSError, match="full"):
         run_full()
     assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
+
+
+@pytest.mark.parametrize("written", [written_whole, folder_written_whole])
+def test_a_full_disk_is_an_error_of_the_system_whichever_library_met_it(
+    tmp_path: Path, written: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    said = "Error while serializing: I/O error: No space left on device (os error 28)"  # as safetensors and tokenizers
+    with pytest.raises(OSError, match="No space") as full, written(tmp_path / "new"):
+        raise Exception(said)  # noqa: TRY002  # as tokenizers does
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(tmp_path / "new"))
+    for own in (ExportFailed(said), ValueError("no number of the system")):
+        with pytest.raises(type(own)), written(tmp_path / "new"):
+            raise own
+    assert not names(tmp_path)
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:

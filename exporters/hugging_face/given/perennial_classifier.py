@@ -15,7 +15,10 @@ __all__ = ["PerennialConfig", "PerennialForSequenceClassification"]
 
 
 class PerennialConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """What the folder's `config.json` says. `head` has the shape of each of the head's tensors."""
+    """What the folder's `config.json` says. `head` has the shape of each of the head's tensors.
+
+    With `folds_width` letters and digits of full width are read as those of ASCII.
+    """
 
     model_type = "perennial_classifier"
 
@@ -25,12 +28,14 @@ class PerennialConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         pooling: str = "mean",
         encoder_alone: bool = False,
         head: Mapping[str, list[int]] | None = None,
+        folds_width: bool = False,
         **named: Any,
     ) -> None:
         self.encoder = dict(encoder or {})
         self.pooling = pooling
         self.encoder_alone = encoder_alone  # of a model that has a decoder too
         self.head = dict(head or {})
+        self.folds_width = folds_width
         super().__init__(**named)
 
 

@@ -2,6 +2,6 @@
 
 from perennial.continual.learning.lexical import WordScores
 from perennial.continual.learning.pooling import Pooling, pool
-from perennial.continual.preparation import clean
+from perennial.continual.preparation import clean, fold_width
 
-__all__ = ["Pooling", "WordScores", "clean", "pool"]
+__all__ = ["Pooling", "WordScores", "clean", "fold_width", "pool"]

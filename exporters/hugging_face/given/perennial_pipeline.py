@@ -7,7 +7,7 @@ import torch
 from transformers import TextClassificationPipeline
 from transformers.utils.hub import cached_file
 
-from .perennial_parts import WordScores, clean
+from .perennial_parts import WordScores, clean, fold_width
 
 __all__ = ["PerennialPipeline"]
 
@@ -25,7 +25,8 @@ class PerennialPipeline(TextClassificationPipeline):
 
     def preprocess(self, inputs: Any, **named: Any) -> dict[str, Any]:  # type: ignore[override]  # as its parent
         """Token ids of one text, or of one under "text", and what its words add to the logits."""
-        text = clean(inputs if isinstance(inputs, str) else inputs["text"])
+        given = inputs if isinstance(inputs, str) else inputs["text"]
+        text = clean(fold_width(given) if getattr(self.model.config, "folds_width", False) else given)
         encoded: dict[str, Any] = super().preprocess(text, **{"truncation": True, **named})
         if not encoded["input_ids"].shape[1]:  # a text without a token counts as one padding id
             tokenizer: Any = self.tokenizer

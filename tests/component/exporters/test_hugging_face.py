@@ -18,11 +18,11 @@ from perennial.continual.arrays import softmax
 from perennial.continual.errors import BundleRejected, ConfigurationError, ExportFailed, NotFound
 from perennial.continual.learning.adoption import Adoptable
 from perennial.continual.learning.calibration import Link
-from perennial.continual.learning.card import ModelCard
+from perennial.continual.learning.card import CLEANING, ModelCard, read_card
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.lexical import LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE
-from perennial.continual.preparation import clean
+from perennial.continual.preparation import clean, fold_width
 from perennial.exporters.bundle import EngineKind
 from perennial.exporters.hugging_face import write_folder
 from perennial.exporters.hugging_face.given import perennial_parts
@@ -41,12 +41,14 @@ from tests.component.strange_texts import TEXTS as STRANGE
 
 pytestmark = [pytest.mark.component, pytest.mark.slow]
 LABELS = ("card", "loan", "旅行")
-ASKED = [*TEXTS[::17], *(text[:999] for text in STRANGE), "my \u200bcard\n was  lost", " ".join(TEXTS[:40])]
-_HEADS = {  # by encoder: the head, with words, with a link
-    "bert": ("ridge", True, True),
-    "roberta": ("kernel_lda", False, False),
-    "gpt2": ("linear", False, False),
-    "t5": ("fused", True, False),
+WIDE = ("ｍｙ ｃａｒｄ", "a ｌｏａｎ of １２．５％")  # letters of full width
+PLAIN = ("my card", "my \u200bcard\n was  lost", " ".join(TEXTS[:40]))
+ASKED = [*TEXTS[::17], *WIDE, *PLAIN, *(text[:999] for text in STRANGE)]
+_HEADS = {  # by encoder: the head, with words, with a link, and how texts are read
+    "bert": ("ridge", True, True, CLEANING),
+    "roberta": ("kernel_lda", False, False, CLEANING),
+    "gpt2": ("linear", False, False, 1),
+    "t5": ("fused", True, False, CLEANING),
 }
 _ASKING = """
 import json, sys
@@ -77,7 +79,7 @@ class Asked:
     answered: Mapping[str, dict[str, Any]]
 
 
-def trained_folder(folder: Path, encoder: str, head: str, *, words: bool, link: bool) -> Path:
+def trained_folder(folder: Path, encoder: str, head: str, *, words: bool, link: bool, cleaning: int) -> Path:
     """What a learner leaves, with a head of random weights."""
     from safetensors.numpy import save_file
 
@@ -103,6 +105,7 @@ def trained_folder(folder: Path, encoder: str, head: str, *, words: bool, link: 
         max_length=16,
         metrics={"holdout_accuracy": 0.91},
         data={"rows": 120},
+        cleaning=cleaning,
     ).write(out)
     return out
 
@@ -111,8 +114,8 @@ def trained_folder(folder: Path, encoder: str, head: str, *, words: bool, link: 
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     work = tmp_path_factory.mktemp("folders")
     trained = {
-        encoder: trained_folder(work / encoder, encoder, head, words=words, link=link)
-        for encoder, (head, words, link) in _HEADS.items()
+        encoder: trained_folder(work / encoder, encoder, head, words=words, link=link, cleaning=cleaning)
+        for encoder, (head, words, link, cleaning) in _HEADS.items()
     }
     taken = Adoptable.read(write_classifier("distilbert", work / "theirs", list(LABELS)), max_length=16)
     taken.adopt(work / "distilbert")
@@ -140,7 +143,7 @@ def expected(trained: Path, folder: Path, texts: list[str], *, words: bool) -> n
     """The logits of the version's own module, each text alone, with those of its words."""
     import torch
 
-    model = TrainedModel.load(trained)
+    model, texts = TrainedModel.load(trained), read_card(trained).as_read(texts)
     model.write_tokenizer(folder / "served-tokenizer.json")
     rows = TextTokenizer(folder / "served-tokenizer.json").encode(texts)
     module = model.module()
@@ -164,6 +167,7 @@ def test_a_head_that_was_learnt_here_answers_alike_in_transformers(asked: Asked,
     scores = softmax(expected(asked.trained[encoder], tmp_path, ASKED, words=True))
     seen = np.array([[row[label] for label in LABELS] for row in said["scores"]])
     np.testing.assert_allclose(seen, scores, atol=2e-4)
+    assert (scores[ASKED.index(WIDE[0])] == scores[ASKED.index("my card")]).all() == (_HEADS[encoder][3] == CLEANING)
     logits = expected(asked.trained[encoder], tmp_path, ["my card", "a loan with interest"], words=False)
     np.testing.assert_allclose(np.array(said["logits"]), logits, atol=2e-3 * max(1.0, float(np.abs(logits).max())))
 
@@ -204,6 +208,8 @@ def test_a_foreign_graph_goes_out_as_it_came(tmp_path: Path) -> None:
     ModelCard(
         learner="finetune", encoder="classifier", encoder_fingerprint="x", labels=LABELS, head="onnx", max_length=16
     ).write(tmp_path / "trained")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")  # an empty folder by another name
     written = write_folder(tmp_path / "trained", tmp_path / "out", name="mood 1")
     assert written.files == ("README.md", "config.json", "model.onnx", "tokenizer.json")
     assert (tmp_path / "out" / "model.onnx").read_text() == "{} of model.onnx"
@@ -216,6 +222,10 @@ def test_nothing_is_written_over_and_nothing_that_answers_otherwise(
     (tmp_path / "mine.txt").write_text("kept")
     with pytest.raises(ConfigurationError, match="not empty"):
         write_folder(asked.trained["gpt2"], tmp_path, name="mood 1")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigurationError, match="the folder that you are in"):
+        write_folder(asked.trained["gpt2"], Path(), name="mood 1")
     ModelCard(learner="gram", task="ranking").write(tmp_path)
     with pytest.raises(ConfigurationError, match="of the task ranking"):
         write_folder(tmp_path, tmp_path / "out", name="shop 1")
@@ -238,7 +248,7 @@ def test_parts_taken_out_of_the_source_are_the_same() -> None:
     weight = np.random.default_rng(0).normal(size=(3, 96)).astype(np.float32)
     mine, theirs = (made(weight, features) for made in (WordScores, taken.WordScores))
     np.testing.assert_array_equal(mine(ASKED), theirs(ASKED))
-    assert [clean(text) for text in ASKED] == [taken.clean(text) for text in ASKED]
+    assert [clean(fold_width(text)) for text in ASKED] == [taken.clean(taken.fold_width(text)) for text in ASKED]
 
 
 def test_two_things_of_one_name_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
