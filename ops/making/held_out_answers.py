@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.errors import DataError
 from perennial.continual.learning.proof_answers import read_proof_answers
 from perennial.continual.preparation import deidentify
 from perennial.continual.quality import HeldOutAnswers
 from perennial.continual.records import Example
+from perennial.ops.making.kept_report import kept_report
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["KeptAnswers", "keep_answers", "kept_answers", "note_held_out"]
@@ -24,6 +26,14 @@ class KeptAnswers:
     ids: tuple[int, ...]
     given: tuple[str, ...]
     confidence: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.given) == len(self.confidence):
+            raise DataError(f"{len(self.ids)} rows, {len(self.given)} answers, {len(self.confidence)} confidences")
+        if not all(0 < number < 2**63 for number in self.ids) or not all(
+            0.0 <= sure <= 1.0 for sure in self.confidence
+        ):
+            raise DataError("a row of kept answers has no id of the ledger, or a confidence outside [0, 1]")
 
     def of_rows(self, rows: Mapping[int, Example]) -> HeldOutAnswers | None:
         """The answers to those of these rows that were held out, in the order of `ids`; None where there are none."""
@@ -59,16 +69,7 @@ def keep_answers(workspace: Workspace, model: str, version: int, *, trained: Pat
 
 def kept_answers(workspace: Workspace, model: str, version: int) -> KeptAnswers | None:
     """The answers of a version; None where none were kept or the file is damaged."""
-    try:
-        document = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
-        rows = list(zip(document["ids"], document["given"], document["confidence"], strict=True))
-        return KeptAnswers(
-            ids=tuple(int(number) for number, _, _ in rows),
-            given=tuple(str(label) for _, label, _ in rows),
-            confidence=tuple(float(share) for _, _, share in rows),
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    return kept_report(_path(workspace, model, version), KeptAnswers)
 
 
 def _path(workspace: Workspace, model: str, version: int) -> Path:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from perennial.continual.bounds import BoundedFigure
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.fairness import FairnessLimit
 from perennial.continual.fairness.probes import ProbedGroup, probe_dialects, probe_names
-from perennial.continual.fairness.thresholds import EQUALISED, EqualThresholds, GroupThreshold, equal_thresholds
+from perennial.continual.fairness.thresholds import EQUALISED, EqualThresholds, equal_thresholds
 from perennial.continual.intervals import Interval
 from perennial.continual.quality.membership import membership_auc
 from perennial.continual.records import Example, Split
@@ -25,6 +24,7 @@ from perennial.continual.robustness import CHANGES, ChangedAnswers, changed_answ
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import reads_words
 from perennial.ops.ledger import Ledger
+from perennial.ops.making.kept_report import kept_report
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks.text_classification import Classified
@@ -47,6 +47,12 @@ class ProbedVersion:
     groups: tuple[ProbedGroup, ...]
     membership: Interval | None = None  # how well it tells learnt rows from others; None where it has learnt none here
     thresholds: tuple[EqualThresholds, ...] = ()  # of each limit on a rate that names its class
+
+    def __post_init__(self) -> None:
+        try:
+            datetime.fromisoformat(self.at)
+        except ValueError as error:
+            raise DataError(f"a version was probed at {self.at[:40]!r}; give a time in ISO 8601") from error
 
 
 def probe_version(
@@ -138,23 +144,7 @@ class ProbeLimits:
 
 def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion | None:
     """What was asked of a version before; None where nothing was, or another release wrote it otherwise."""
-    try:
-        kept = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
-        return ProbedVersion(
-            at=str(kept["at"]),
-            rows=int(kept["rows"]),
-            changes=tuple(ChangedAnswers(**_with_intervals(each)) for each in kept["changes"]),
-            groups=tuple(ProbedGroup(**_with_intervals(each)) for each in kept["groups"]),
-            membership=None if kept["membership"] is None else Interval(**kept["membership"]),
-            thresholds=tuple(
-                EqualThresholds(
-                    **_with_intervals(each) | {"groups": tuple(GroupThreshold(**group) for group in each["groups"])}
-                )
-                for each in kept.get("thresholds", ())
-            ),
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    return kept_report(_path(workspace, model, version), ProbedVersion)
 
 
 def answers_of(version: BundledVersion) -> Answers:
@@ -197,10 +187,6 @@ def _sure(version: BundledVersion, rows: Sequence[AnyRow]) -> list[float]:
     """The probability that a version gives to each row's own label."""
     answers = version.answers([row.input for row in rows])
     return [_score(answer, row.target) for answer, row in zip(answers, rows, strict=True)]
-
-
-def _with_intervals(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: Interval(**value) if isinstance(value, dict) else value for name, value in fields.items()}
 
 
 def _path(workspace: Workspace, model: str, version: int) -> Path:

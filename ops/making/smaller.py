@@ -6,6 +6,7 @@ from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.intervals import Interval
+from perennial.ops.making.kept_report import kept_report
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Compression", "SmallerModel", "keep_compression", "kept_compression"]
@@ -47,17 +48,7 @@ def keep_compression(workspace: Workspace, made: Compression) -> None:
 
 def kept_compression(workspace: Workspace, model: str, version: int) -> Compression | None:
     """The table that a version came out of; None of any other, or where another release wrote it otherwise."""
-    try:
-        kept = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
-        points = tuple(SmallerModel(**{**point, "lost_points": _lost(point)}) for point in kept["points"])
-        return Compression(**{**kept, "points": points})
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _lost(point: dict[str, dict[str, float] | None]) -> Interval | None:
-    lost = point["lost_points"]
-    return None if lost is None else Interval(**lost)
+    return kept_report(_path(workspace, model, version), Compression)
 
 
 def _path(workspace: Workspace, model: str, version: int) -> Path:
