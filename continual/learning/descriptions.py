@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.preparation import clean
+from perennial.continual.preparation import clean, fold_width
 
 __all__ = ["anchor_texts"]
 
@@ -23,7 +23,7 @@ def anchor_texts(descriptions: Mapping[str, str]) -> dict[str, list[str]]:
     """
     variants: dict[str, list[str]] = {}
     for label, description in descriptions.items():
-        name, sentence = clean(label.replace("_", " ").replace("-", " ")), clean(description)
+        name, sentence = (clean(fold_width(said)) for said in (label.replace("_", " ").replace("-", " "), description))
         if not name or not sentence:
             raise ConfigurationError(f"class {label!r} is described by {description!r}; give a name and a sentence")
         if label != label.strip():

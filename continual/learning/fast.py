@@ -136,6 +136,7 @@ def fit_fast(
     if not learnt and carried is None and not settings.descriptions:
         raise TrainingFailed("no rows to learn from: examples and replay are empty and there is no previous model")
     variants = anchor_texts(settings.descriptions or {})
+    _tell_of_unknown(rows.erase, carried, texts)
     everything = [row.text for row in (*learnt, *rows.replay, *rows.holdout, *rows.erase)]
     texts([*everything, *(text for several in variants.values() for text in several)])  # so that progress has one total
     context.report("learn", 0, 1)
@@ -341,6 +342,13 @@ def _forgotten(spec: JobSpec, rows: JobRows, learnt_after: Sequence[int]) -> int
     if spec.previous is None or not rows.erase:
         return 0
     return len(proof_keys(spec.previous) & {row_hash(row.text) for row in rows.erase} - set(learnt_after))
+
+
+def _tell_of_unknown(erased: Sequence[Example], sums: ClassesLearner | None, texts: Texts) -> None:
+    """Where the cache was lost a row is embedded anew, so that what is taken back is not to the digit what came in."""
+    held = [] if sums is None else [row for row in erased if row_hash(row.text) in sums.known_keys]
+    if unknown := sum(not texts.cache.holds(row.text) for row in held):
+        logger.warning("training.taken_back_by_new_embeddings", extra={"rows": unknown})
 
 
 def _nearest(sums: ClassesLearner) -> NearestMeans | None:

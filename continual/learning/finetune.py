@@ -33,7 +33,7 @@ from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import KERNEL_HEADS, PROOF_FILE, STATISTICS_FILE
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.learning.word_sums import WordSums, fused
-from perennial.continual.preparation import clean, deduplicate, row_hash
+from perennial.continual.preparation import clean, deduplicate, fold_width, row_hash
 from perennial.continual.records import Example
 
 __all__ = ["SlowSettings", "train_slow"]
@@ -147,7 +147,7 @@ def _pretrained(spec: JobSpec, settings: SlowSettings, context: Context) -> JobS
         return spec
     try:
         chosen = Pretraining(**{"seed": spec.seed} | settings.pretraining)
-        lines = [clean(line) for line in spec.unlabelled.read_text(encoding="utf-8").splitlines()]
+        lines = [clean(fold_width(line)) for line in spec.unlabelled.read_text(encoding="utf-8").splitlines()]
     except TypeError as error:
         raise ConfigurationError(f"pretraining {settings.pretraining}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -20,7 +20,8 @@ _MANY = 1_000  # texts, which are embedded faster at the cost of the last digits
 class Texts:
     """Embeds a job's texts; the encoder is loaded only when a text is not in the cache.
 
-    With `exact` all digits are kept, however many texts there are.
+    With `exact` all digits are kept, however many texts there are, in a cache of its own: a low precision gives a text
+    other digits beside other texts.
 
     >>> Texts.__call__.__name__
     '__call__'
@@ -34,7 +35,7 @@ class Texts:
         self._spec, self._context, self._embedder = spec, context, embedder
         self._many, self._exact = False, exact
         self.cache = EmbeddingCache(
-            spec.cache_folder,
+            spec.cache_folder / "exact" if exact else spec.cache_folder,
             encoder=self.fingerprint,
             max_length=spec.max_length,
             dimension=hidden_size(self.folder),

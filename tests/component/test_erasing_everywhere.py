@@ -130,12 +130,15 @@ def _sums(bundle: Path, *texts: str) -> None:
     save_file({"known_keys": keys}, str(bundle / "statistics.safetensors"))
 
 
-def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never_published(api: RunningApi) -> None:
+def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never_published(
+    api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from perennial.continual.learning.embedding_cache import EmbeddingCache, texts_held
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
     from perennial.exporters.text_classification.known_embeddings import KnownEmbeddings
 
-    parts, key, text = api.parts, "me in caches", "what caches keep of me by its hash"
+    parts, key, text = api.parts, "me in caches", "ＡＰＰ: what caches keep of me by its hash"
+    as_read = "APP: what caches keep of me by its hash"
     theirs = "what caches keep of somebody else"
     fill(parts, "intent", key=key, text=text, first=next(_FRESH))
     learning = parts.workspace.model("intent").learning
@@ -152,7 +155,7 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     elsewhere = EmbeddingCache(parts.workspace.state / "kept", encoder="sha256:another", max_length=8, dimension=5)
     untouched = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:of others", max_length=8, dimension=3)
     for cache in (known, exact, never, elsewhere):
-        cache.remember([theirs, text], np.ones((2, cache.dimension), np.float32))
+        cache.remember([theirs, text, as_read], np.ones((3, cache.dimension), np.float32))
     untouched.remember([theirs], np.ones((1, 3), np.float32))
     half_rewritten = never.path.with_name(f".{never.path.name}.123.tmp")
     half_rewritten.write_bytes(never.path.read_bytes())
@@ -160,10 +163,20 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     caches = {known.path, exact.path, never.path, elsewhere.path, half_rewritten}
     assert {str(path) for path in caches} <= {trace.place for trace in left}
 
+    asked: list[str] = []
+
+    def seen(parts: Parts, model: str, *given: Any, **named: Any) -> Any:
+        """Sums take back what they were given: no model is corrected after its embeddings went with another's."""
+        asked.append(model)
+        assert texts_held(known.path, [text, as_read]) == {text, as_read}
+        return erase(parts, model, *given, **named)
+
+    monkeypatch.setattr("perennial.ops.commands.erasing.person.erase", seen)
     receipt = ask(api, key=key).json()
 
+    assert {"intent", "dropped"} <= set(asked)
     assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
-    held = {path: texts_held(path, [text, theirs]) for path in (*caches, untouched.path) if path.exists()}
+    held = {path: texts_held(path, [text, as_read, theirs]) for path in (*caches, untouched.path) if path.exists()}
     assert held == {known.path: {theirs}, exact.path: {theirs}, untouched.path: {theirs}}
 
 

@@ -10,6 +10,7 @@ from perennial.continual.learning.replies.fitting import fit_matcher
 from perennial.continual.learning.replies.library import read_library
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
+from perennial.continual.preparation import fold_width
 
 __all__ = ["train_matcher"]
 
@@ -26,7 +27,8 @@ def train_matcher(spec: JobSpec, context: Context, embedder: Embedder | None = N
     if spec.items is None:
         return
     library = read_library(spec.items)
-    vectors = Texts(spec, context, embedder)(library.texts).astype(np.float32)
+    read = [fold_width(text) for text in library.texts]  # as the version reads what comes to the library later
+    vectors = Texts(spec, context, embedder)(read).astype(np.float32)
     context.report("match", 0, 1)
     matcher = fit_matcher(library, vectors, np.random.default_rng(spec.seed))
     context.report("match", 1, 1)

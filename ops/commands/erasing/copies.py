@@ -14,7 +14,7 @@ from perennial.exporters.bundle import read_manifest
 from perennial.ops.parts import Parts
 from perennial.ops.store.pictures import forget_pictures
 
-__all__ = ["forget_copies", "forget_texts"]
+__all__ = ["forget_copies", "forget_embeddings", "forget_texts"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def forget_copies(parts: Parts, model: str, *, prediction_ids: Collection[str], 
 
 
 def forget_texts(parts: Parts, model: str, texts: Collection[str], *, rows: int, requests: int) -> None:
-    """Work folders of trainings and exports, bundles that were never published, and embeddings by text.
+    """Work folders of trainings and exports, bundles that were never published, and pictures.
 
     Nothing of it is touched where the person had neither a text, nor one of the labelled `rows`, nor `requests`: a
     judgement reads requests without texts as well.
@@ -49,21 +49,21 @@ def forget_texts(parts: Parts, model: str, texts: Collection[str], *, rows: int,
         return
     shutil.rmtree(parts.workspace.runs(model), ignore_errors=True)
     parts.repository.drop_staged(parts.workspace.engine_model(model))
-    _forget_embeddings(parts, model, texts)
     forget_pictures(parts.ledger, parts.workspace, model, among=texts)
 
 
-def _forget_embeddings(parts: Parts, model: str, texts: Collection[str]) -> None:
-    """Out of every cache of the workspace, whichever encoder filled it.
+def forget_embeddings(parts: Parts, models: Collection[str], texts: Collection[str]) -> None:
+    """Out of every cache of the workspace, whichever encoder filled it, once no model's sums hold the texts any more.
 
-    A cache of an encoder that no version has, such as one of a training that never ended, goes as a whole: nobody
-    knows how long its records are, and nobody needs it.
+    What sums take back must be what they were given, and the cache alone knows that. A cache of an encoder that no
+    version has, such as one of a training that never ended, goes as a whole: nobody knows how long its records are, and
+    nobody needs it.
     """
     from perennial.continual.learning.embedding_cache import EmbeddingCache, cache_files, texts_held
 
     holding = {path for path in cache_files(parts.workspace.state) if texts_held(path, texts)}
     folders = sorted({path.parent for path in holding})  # exact embeddings lie in a folder of their own
-    known = _caches(parts, {model, *parts.settings.models}) if folders else ()
+    known = _caches(parts, {*models, *parts.settings.models}) if folders else ()
     for folder, (encoder, max_length, dimension) in product(folders, known):
         EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
     for path in holding:

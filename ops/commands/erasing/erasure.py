@@ -1,8 +1,8 @@
 """A person's rows leave: ledger, traffic, buffer and caches at once, the champion's sums exactly, tuned models by name.
 
 The order survives a kill at any point, and a second call finishes the work: first every writer is told to refuse the
-key, then a note of what must go is written, then rows are deleted, then the head is corrected. Who called it searches
-(`perennial.ops.commands.erasing.person`), and the note goes last.
+key, then a note of what must go is written, then rows are deleted, then the head is corrected. Who called it forgets
+embeddings once all models are corrected, and searches (`perennial.ops.commands.erasing.person`); the note goes last.
 """
 
 import logging

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.preparation import fold_width
 from perennial.continual.records import Example, Origin
 from perennial.continual.task import AnyRow, AnyTask, KeptRow
 from perennial.ops.store.workspace import Workspace
@@ -74,8 +75,9 @@ class ErasureNote:
 
     @property
     def every_text(self) -> frozenset[str]:
-        """Texts of labelled rows and of requests."""
-        return self.texts | {text for row in self.rows for text in self.task.texts(row.input)}
+        """Texts of labelled rows and of requests, each also as versions read it."""
+        written = self.texts | {text for row in self.rows for text in self.task.texts(row.input)}
+        return written | {fold_width(text) for text in written}
 
 
 def _row(written: Any, task: AnyTask) -> AnyRow:

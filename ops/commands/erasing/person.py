@@ -7,6 +7,7 @@ from typing import Literal
 from perennial.continual.errors import ConfigurationError, Refused
 from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import is_spelling_of, key_spellings, shown
+from perennial.ops.commands.erasing.copies import forget_embeddings
 from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
 from perennial.ops.commands.erasing.search import SearchReport, Sought, Trace, search
 from perennial.ops.parts import Parts
@@ -70,6 +71,7 @@ def erase_person(
             done[name] = erased if name not in done else _together(done[name], erased)
             notes.append((name, note))
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
+    forget_embeddings(parts, names, sought.texts)
     on_progress({"stage": "searching for what is left"})
     program = parts.workspace.state / "triton" / "bin" / "tritonserver"  # a copy of what is installed
     report = search(parts, sought, leave_out=[program, *(note.path for _, note in notes)])

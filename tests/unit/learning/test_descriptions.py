@@ -67,6 +67,10 @@ def test_five_rows_displace_the_sentence_and_a_dropped_one_leaves_no_trace(make_
     assert np.abs(weighed.weight - bare.weight).max() > 1e-3
 
 
+def test_names_and_sentences_are_read_as_requests_are() -> None:
+    assert anchor_texts({"ＡＰＰ": "It shows ４０４ ."}) == {"ＡＰＰ": ["APP", "It shows 404 .", "APP: It shows 404 ."]}
+
+
 def test_names_and_sentences_must_say_something() -> None:
     for wrong, message in (({"a": " "}, "give a name and a sentence"), ({"_": "x"}, "a name"), ({"a ": "x"}, "spaces")):
         with pytest.raises(ConfigurationError, match=message):

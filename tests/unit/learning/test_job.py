@@ -97,6 +97,20 @@ def test_erased_rows_are_as_if_never_learnt(make_spec: Write) -> None:
     assert kept.known_keys == expected.known_keys
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_row_that_is_taken_back_by_another_embedding_than_it_came_with_is_told(
+    make_spec: Write, caplog: pytest.LogCaptureFixture, lost: bool
+) -> None:
+    rows, strange = make_rows("card loan", 10, 1), make_rows("trip", 2, 1)
+    first = train(make_spec("one", examples=rows, params={"features": 50, "gamma": 0.5, "shrinkage": 1e-4}))
+    path = make_spec("two", previous=first, examples=[], erase=[*rows[:7], *strange])
+    for kept in JobSpec.read(path).cache_folder.glob("*.embeddings") if lost else ():
+        kept.unlink()
+    train(path)
+    told = [record.__dict__["rows"] for record in caplog.records if "taken_back_by_new" in record.message]
+    assert told == ([7] if lost else [])
+
+
 def test_changed_encoder_rebuilds_old_classes_from_replay(make_spec: Write) -> None:
     first = train(make_spec("one", examples=make_rows("card loan", 40, 1)))
     other = make_spec("two", previous=first, examples=make_rows("trip", 40, 2), replay=make_rows("card loan", 8, 1))
