@@ -1,6 +1,7 @@
 """Pages that lead through the code: the files that they name are there, and the picture is the one that is tested."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_the_picture_of_the_rooms_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^(?: ops)? +(\d+)  ((?:[a-z_]+ {1,2})+) ", page, flags=re.MULTILINE)
     assert [(int(floor), set(rooms.split())) for floor, rooms in reversed(drawn)] == list(enumerate(FLOORS))
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_each_extra_for_users_is_in_the_table_of_extras(page: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert project["optional-dependencies"].keys() - {"benchmarks", "dev"} <= listed
 
 
 def test_the_page_of_upgrades_names_the_schema_of_this_release() -> None:
