@@ -88,7 +88,7 @@
   const narrow = document.querySelector("[data-narrows]");
   if (narrow) {
     const buttons = [...document.querySelectorAll(narrow.dataset.narrows)];
-    const matching = () => buttons.filter((button) => button.textContent.toLowerCase().includes(narrow.value.trim().toLowerCase()));
+    const matching = () => buttons.filter((button) => button.value.toLowerCase().includes(narrow.value.trim().toLowerCase())); // by the label, not by its key
     narrow.addEventListener("input", () => {
       const left = new Set(matching());
       for (const button of buttons) button.hidden = !left.has(button);
@@ -96,7 +96,7 @@
     narrow.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.isComposing) return;
       const exact = buttons.find((button) => button.value === narrow.value.trim());
-      const first = exact || (narrow.dataset.free ? null : matching()[0]);
+      const first = exact || matching()[0];
       if (first && narrow.value.trim()) { event.preventDefault(); first.click(); }
     });
   }
