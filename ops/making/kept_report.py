@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -19,7 +19,7 @@ def kept_report(path: Path, kind: type[Report]) -> Report | None:
     Every field is of its declared type, so that whoever shows the report meets no surprise.
     """
     try:
-        read: Report = _reader(kind).validate_json(path.read_bytes())
+        read: Report = _reader(cast("Any", kind)).validate_json(path.read_bytes())
     except (OSError, ValueError, DataError):
         return None
     return read
