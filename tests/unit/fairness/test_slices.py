@@ -61,7 +61,6 @@ def test_rates_and_widest_gaps_are_what_counting_by_hand_gives(seed: int) -> Non
         assert gap.difference.low <= gap.difference.mean <= gap.difference.high
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("by_ratio", [False, True])
 @pytest.mark.parametrize("surest", [False, True])
 def test_the_pair_that_is_found_in_arrays_is_the_one_that_looking_at_each_finds(by_ratio: bool, surest: bool) -> None:
@@ -97,28 +96,6 @@ def test_an_attribute_of_very_many_values_is_told_of_its_largest_groups() -> Non
     assert found.gaps[0].pairs > 100_000
     assert [each.group for each in found.largest(1)] == ["北方"]
     assert len(found.rates) == 50 * len({*labels, *given})
-=======
-@pytest.mark.parametrize("figure", FIGURES)
-@pytest.mark.parametrize("surest", [False, True])
-@pytest.mark.parametrize("by_ratio", [False, True])
-def test_the_gap_is_the_furthest_of_all_pairs(figure: str, surest: bool, by_ratio: bool) -> None:
-    def apart(gap: Gap) -> float:
-        if by_ratio:
-            return -math.inf if gap.ratio is None else -(gap.ratio.high if surest else gap.ratio.mean)
-        return gap.difference.low if surest else gap.difference.mean
-
-    for seed in range(5):
-        counted = Counted.of(*drawn(np.random.default_rng(seed), 200, groups=5))
-        hits, found = counted.hits(figure), counted.widest(figure, by_ratio=by_ratio, surest=surest, least_rows=7)
-        assert found is not None
-        places = [
-            (column, *pair)
-            for column in range(hits[0].shape[1])
-            for pair in combinations(np.flatnonzero(hits[1][:, column] >= 7).tolist(), 2)
-        ]
-        every = [counted._gap(figure, hits, place, found.difference.level, len(places)) for place in places]
-        assert (found.pairs, apart(found)) == (len(places), pytest.approx(max(map(apart, every))))
->>>>>>> 76f9443a (Pages of a version with thousands of classes are worked out in a pass over its rows, and a class is found by its name and not by its key)
 
 
 def test_the_order_of_rows_changes_nothing_and_unknown_ones_are_in_no_figure() -> None:
