@@ -105,9 +105,15 @@ def check_available(engine: EngineKind, precision: Precision) -> None:
 
             detect_machine()
         case EngineKind.AOTINDUCTOR:
-            from perennial.exporters.aotinductor.package import processor_of
+            from perennial.exporters.aotinductor.package import device_here
+            from perennial.exporters.aotinductor.toolchain import choose_compiler
 
-            processor_of("cuda")
+            choose_compiler()
+            if device_here() == "cpu" and precision not in {Precision.FP32, Precision.BF16} & hardware_precisions():
+                raise ConfigurationError(
+                    f"AOTInductor for this CPU does not come in {precision.value}: the CPU has no such arithmetic, and "
+                    "torch sees no NVIDIA GPU; use fp32"
+                )
         case EngineKind.OPENVINO if precision is Precision.INT8 and importlib.util.find_spec("nncf") is None:
             raise DependencyUnreachable(
                 "int8 needs nncf; pip install 'perennial-serving[quantisation]', or use another precision"

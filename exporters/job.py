@@ -219,9 +219,15 @@ class _Export:
         module = self._reference_module()
         if engine is EngineKind.AOTINDUCTOR:
             from perennial.exporters.aotinductor.bundled import build_aotinductor
+            from perennial.exporters.aotinductor.package import device_here
 
             built = build_aotinductor(
-                module, self.work, precision, previous=previous, max_sequence=self.model.longest_row
+                module,
+                self.work,
+                precision,
+                previous=previous,
+                device=device_here(),
+                max_sequence=self.model.longest_row,
             )
             self.stages.done("build")
             return built, fingerprint_module(module)

@@ -180,7 +180,7 @@ def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None
         case EngineKind.TENSORRT:
             return _plugin("perennial.exporters.tensorrt", bundle)
         case EngineKind.AOTINDUCTOR:
-            return _plugin("perennial.exporters.aotinductor", bundle)
+            return _plugin("perennial.exporters.aotinductor", bundle, threads=count)
 
 
 def _cache_of(bundle: Path, cache_dir: Path) -> Path:
@@ -194,6 +194,6 @@ def _cache_of(bundle: Path, cache_dir: Path) -> Path:
     return folder
 
 
-def _plugin(module: str, bundle: Path) -> Engine:
+def _plugin(module: str, bundle: Path, **options: int) -> Engine:
     """Engines that need torch or a GPU live in modules of their own; they know token rows alone."""
-    return FromTokens(importlib.import_module(module).load(bundle))
+    return FromTokens(importlib.import_module(module).load(bundle, **options))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
 
-__all__ = ["WEIGHTS", "PackageRecord", "processor_of", "runs_on"]
+__all__ = ["WEIGHTS", "PackageRecord", "device_here", "processor_of", "runs_on"]
 
 FORMAT = "perennial.aotinductor/1"
 WEIGHTS = "model.weights.safetensors"  # beside the package: loaded over the weights that were compiled in
@@ -51,6 +51,13 @@ class PackageRecord:
             return cls(**raw)
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as exc:
             raise BundleRejected(f"{path} is missing or damaged ({exc}); export the version again") from exc
+
+
+def device_here() -> str:
+    """What a package is compiled for on this machine: its NVIDIA GPU where torch sees one, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def processor_of(device: str) -> str:

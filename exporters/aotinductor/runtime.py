@@ -19,14 +19,21 @@ Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-def load(bundle: Path) -> "AotInductorEngine":
+def load(bundle: Path, *, threads: int = 0) -> "AotInductorEngine":
     """The engine of a verified bundle, on the device it was compiled for.
+
+    On a CPU it computes with `threads`, like all else of torch in this process; 0 leaves their number as it is.
 
     Raises:
         BundleRejected: compiled by another torch, or for another processor.
         DependencyUnreachable: it needs a GPU and there is none.
     """
-    return load_package(bundle / read_manifest(bundle).engine_file)
+    import torch
+
+    engine = load_package(bundle / read_manifest(bundle).engine_file)
+    if threads and engine.device == "cpu":
+        torch.set_num_threads(threads)
+    return engine
 
 
 def load_package(package: Path, *, replay: bool = True) -> "AotInductorEngine":
@@ -62,6 +69,11 @@ class AotInductorEngine:
             if replay and record.device != "cpu"
             else None
         )
+
+    @property
+    def device(self) -> str:
+        """What it was compiled for: cpu or cuda."""
+        return self._record.device
 
     @property
     def recorded_shapes(self) -> tuple[tuple[int, int], ...]:

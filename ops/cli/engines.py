@@ -141,6 +141,9 @@ def list_engines(model: ModelOption = "", config: ConfigOption = None, as_json: 
 @_app.command("choose")
 def choose(
     promote: Annotated[bool, typer.Option("--promote", help="have the faster one answer")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="try AOTInductor too; needs a C++ compiler and half a minute")
+    ] = False,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
@@ -155,11 +158,13 @@ def choose(
 
     with model_session(config, model) as (parts, model):
         if dry_run:
-            kinds = engines_beside(parts, model)
+            kinds = engines_beside(parts, model, compiled=compiled)
             print_json({"model": model, "would_try": [f"{kind.value} {form.value}" for kind, form in kinds]})
             return
         with stages("engines beside the champion's") as on_progress:
-            choice = choose_engine_of(parts, model, actor=actor(), promote=promote, on_progress=on_progress)
+            choice = choose_engine_of(
+                parts, model, actor=actor(), promote=promote, compiled=compiled, on_progress=on_progress
+            )
     if choice.version is None:
         say(f"version {choice.champion} stays as it is: nothing is faster here than {choice.engine}")
     elif not choice.promoted:

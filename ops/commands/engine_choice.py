@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from perennial.continual.errors import ConfigurationError, NotFound, ParityFailed, PerennialError
 from perennial.continual.jobs.process import Progress
 from perennial.continual.route import ExpectedRoute
-from perennial.exporters.build import hardware_precisions
+from perennial.exporters.build import check_available, hardware_precisions
 from perennial.exporters.bundle import EngineKind, Manifest, Precision, read_manifest, verify_bundle
 from perennial.exporters.tasks import room_of
 from perennial.exporters.timing import BESIDE, MEASURED, NEW, processor_name, times_faster
@@ -47,12 +47,15 @@ class EngineChoice:
     promoted: bool = False
 
 
-def engines_beside(parts: Parts, model: str) -> tuple[tuple[EngineKind, Precision], ...]:
+def engines_beside(parts: Parts, model: str, *, compiled: bool = False) -> tuple[tuple[EngineKind, Precision], ...]:
     """What may be faster on this machine than the engine of the champion.
+
+    With `compiled` AOTInductor is among them: half a minute of a C++ compiler, and an engine process with torch in it.
 
     Raises:
         NotFound: the model serves no version.
         ConfigurationError: its settings, or its task, name one engine.
+        DependencyUnreachable: `compiled`, and there is no C++ compiler.
     """
     settings = parts.workspace.model(model)
     if room_of(settings.task).engines():
@@ -64,9 +67,12 @@ def engines_beside(parts: Parts, model: str) -> tuple[tuple[EngineKind, Precisio
         )
     manifest = read_manifest(parts.workspace.bundle(model, _champion(parts, model)))
     here = hardware_precisions()
+    narrow = Precision.BF16 if Precision.BF16 in here else Precision.FP32
+    if compiled:
+        check_available(EngineKind.AOTINDUCTOR, narrow)
     return tuple(
         (kind, precision)
-        for kind, precision in _KINDS
+        for kind, precision in (*_KINDS, *((EngineKind.AOTINDUCTOR, narrow),) * compiled)
         if (kind, precision) != (manifest.engine, manifest.precision)
         and (precision is not Precision.BF16 or precision in here)
     )
@@ -78,20 +84,27 @@ def choose_engine_of(
     *,
     actor: str,
     promote: bool = False,
+    compiled: bool = False,
     on_progress: Progress = lambda _: None,
     cancel: threading.Event | None = None,
 ) -> EngineChoice:
     """Build the engines that may be faster in turn, prove them, time them beside the champion's; publish one that is.
 
     That is the first that gives 1.1 times the champion's rows a second or more, over batches of 1, 8 and 32 alike.
-    With `promote` it becomes champion. Later versions are then built as the same engine, on the same processor.
+    `compiled` is that of `engines_beside`. With `promote` it becomes champion. Later versions are then built as the
+    same engine, on the same processor.
 
     Raises:
-        NotFound, ConfigurationError: see `engines_beside`.
+        NotFound, ConfigurationError, DependencyUnreachable: see `engines_beside`.
         DataError: there are no held-out rows to prove an engine by.
     """
     champion = _champion(parts, model)
-    kinds = engines_beside(parts, model)
+    if promote and not parts.repository.engine_versions(parts.workspace.engine_model(model)):
+        raise NotFound(
+            f"no server ever ran here that could take a faster engine of {model}; start `perennial serve` first, or "
+            "leave out --promote"
+        )
+    kinds = engines_beside(parts, model, compiled=compiled)
     maker, tried = VersionMaker(parts.ledger, parts.workspace, model), []
     maker.cancel = cancel or maker.cancel
     made: int | None = None

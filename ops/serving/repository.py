@@ -135,7 +135,9 @@ class ModelRepository:
             raise NotFound(f"{self._root / model} has no versions {missing}; publish them before they are named")
         text = self._read(model)
         if text is None and (text := self._installed.get(model)) is None:
-            raise NotFound(f"{self._root / model} has no {_CONFIG}; install the engine model first")
+            raise NotFound(
+                f"{self._root / model} has no {_CONFIG}: no server ever ran here; start `perennial serve` and try again"
+            )
         return self._configure(model, with_versions(text, wanted))
 
     def remove_version(self, model: str, version: int) -> None:

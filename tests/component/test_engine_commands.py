@@ -15,7 +15,8 @@ from perennial.continual.errors import ConfigurationError, NotFound, Refused
 from perennial.continual.learning.compression import Step
 from perennial.continual.records import PromotionDecision, Route
 from perennial.exporters import job
-from perennial.exporters.bundle import read_manifest
+from perennial.exporters.build import hardware_precisions
+from perennial.exporters.bundle import Precision, read_manifest
 from perennial.exporters.timing import NEW, processor_name
 from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
@@ -202,13 +203,13 @@ def test_what_cannot_be_done_is_said_with_its_exit_code(
     assert workspace.versions() == [1, 2]
 
 
-@pytest.mark.parametrize("engine", ["tensorrt", "aotinductor"])
-def test_gpu_engines_without_a_gpu_say_so_at_once(workspace: Workspace, engine: str) -> None:
+@pytest.mark.parametrize(("engine", "code"), [("tensorrt", 3), ("aotinductor", 2)])
+def test_what_only_a_gpu_computes_is_refused_at_once_without_one(workspace: Workspace, engine: str, code: int) -> None:
     import torch
 
     assert not torch.cuda.is_available(), "this test is about a machine without a GPU"
-    code, _, message = workspace.run("export", "1", "--engine", engine, "--precision", "fp16")
-    assert code == 3
+    seen, _, message = workspace.run("export", "1", "--engine", engine, "--precision", "fp16")
+    assert seen == code
     assert "NVIDIA GPU" in message
     assert message.strip().count("\n") == 0
 
@@ -416,3 +417,22 @@ def test_what_cannot_be_made_smaller_is_refused_before_anything_is_done(
     code, _, said = workspace.run("export", *wanted, "--compress")
     assert code != 0
     assert why in said
+
+
+def test_a_package_for_this_processor_is_compiled_and_proved_like_any_engine(workspace: Workspace) -> None:
+    made = workspace.answer("export", "1", "--engine", "aotinductor", "--precision", "fp32")
+    verified = workspace.answer("engine", "verify", str(made["version"]), "--parity")
+    assert (verified["engine"], verified["parity"]["accepted"]) == ("aotinductor", True)
+    free = Workspace(workspace.config.parent)
+    free.config = free.config.with_name("free.toml")
+    free.config.write_text(
+        workspace.config.read_text("utf-8").replace('engine = "openvino"\nprecision = "fp32"\n', ""), "utf-8"
+    )
+    here = "bf16" if Precision.BF16 in hardware_precisions() else "fp32"
+    usual, asked = (free.answer("engine", "choose", *more, "--dry-run")["would_try"] for more in ((), ("--compiled",)))
+    assert asked == [*usual, f"aotinductor {here}"]
+    before = free.versions()
+    code, _, said = free.run("engine", "choose", "--promote")
+    assert code == NotFound.exit_code
+    assert "start `perennial serve` first" in said
+    assert free.versions() == before, "nothing was built that nobody could take"

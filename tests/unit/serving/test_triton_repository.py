@@ -79,7 +79,7 @@ def test_a_named_version_is_not_removed(tmp_path):
     repository = ModelRepository(tmp_path)
     for version in (1, 2):
         repository.publish(_staged(repository), ENGINE, version)
-    with pytest.raises(NotFound, match="install the engine model first"):
+    with pytest.raises(NotFound, match="no server ever ran here; start `perennial serve`"):
         repository.set_versions(ENGINE, (1,))
     repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE))
     repository.set_versions(ENGINE, (1,))
