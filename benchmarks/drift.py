@@ -4,7 +4,8 @@
 
 Clean requests are drawn with replacement from held-out rows that are not in the reference, so a long clean stream sees
 a text more than once; a fresh reference is drawn for each part of it. Everything runs on one thread. `--part` runs one
-part again and keeps the others' last figures; `results.parts` says at which commit each was made.
+part again and keeps the others' last figures; `results.parts` says at which commit each was made. The part long_run
+goes on where it was stopped.
 """
 
 import argparse
@@ -102,10 +103,21 @@ def _found(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
 
 def _long_run(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
     requests = 50_000 if chosen.quick else chosen.requests
-    rows = [{"data": chosen.data.name, **_shown(row)} for row in long_run(traffic, requests)]
+    sets = {chosen.data.name: traffic}
     if chosen.also is not None:
-        other = load(chosen.also, record.OUT / "cache")
-        rows += [{"data": chosen.also.name, **_shown(row)} for row in long_run(other, requests)]
+        sets[chosen.also.name] = load(chosen.also, record.OUT / "cache")
+    kept = chosen.out / "drift_long_run.jsonl"
+    done = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
+    rows = []
+    for name, its_traffic in sets.items():
+        own = [row for row in done if row["data"] == name]
+        for row in long_run(its_traffic, requests, begin=len(own)):
+            own.append(_shown({"data": name, **row, "commit": record.commit()}))
+            chosen.out.mkdir(parents=True, exist_ok=True)
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(own[-1]) + "\n")
+        rows += own
+    kept.unlink(missing_ok=True)
     return rows
 
 

@@ -101,6 +101,16 @@ def _turning(ratio: float, period: int, *, odd: float = 0.5) -> Callable[[_Pool]
     return make
 
 
+def _clocks_changed(ratio: float, period: int) -> Callable[[_Pool], Draw]:
+    """A day cycle that comes an hour earlier from the night after its twelfth day on, as at the end of summer time."""
+
+    def make(pool: _Pool) -> Draw:
+        plain = _turning(ratio, period)(pool)
+        return lambda at, rng: plain(np.where(at >= 12 * period, at + period // 24, at), rng)
+
+    return make
+
+
 def _reworded(share: float, period: int) -> Callable[[_Pool], Draw]:
     """In the later half of each period a share of the requests comes in other words: a season that is no mix."""
 
@@ -205,6 +215,7 @@ _STREAMS: dict[str, _Kind] = {
         for day in (_DAY, _BUSY_DAY)
     },
     "holidays": _cyclic(_holiday),
+    "day cycle 4:1, clocks changed": _cyclic(_clocks_changed(4, _DAY)),
 }
 KINDS = tuple(_STREAMS)
 
@@ -317,10 +328,13 @@ def dependent(traffic: Traffic, requests: int, *, only: Sequence[str] = (), seed
         }
 
 
-def long_run(traffic: Traffic, requests: int) -> Iterator[dict[str, Any]]:
-    """One row a champion: alerts in so many clean requests together, by all kinds of dependent traffic in turns."""
+def long_run(traffic: Traffic, requests: int, *, begin: int = 0) -> Iterator[dict[str, Any]]:
+    """One row a champion: alerts in so many clean requests together, by all kinds of dependent traffic in turns.
+
+    The first `begin` champions are passed over.
+    """
     pool, kinds = _Pool.of(traffic), list(_STREAMS.items())
-    for number in range(max(1, round(requests / _OF_ONE))):
+    for number in range(begin, max(1, round(requests / _OF_ONE))):
         name, kind = kinds[_STRIDE * number % len(kinds)]
         stream = kind.make(pool, kind.at(_OF_ONE), np.random.default_rng([37, number]))
         watched = _watched(pool, kind, stream, CountingRule(), DriftSettings())

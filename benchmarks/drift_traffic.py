@@ -79,6 +79,8 @@ def load(folder: Path, cache: Path) -> Traffic:
     rng = np.random.default_rng(5)
     known = np.isin(labels, rng.permutation(np.unique(labels))[:_KNOWN])
     order = rng.permutation(np.flatnonzero(known))
+    if len(order) < _FIT_ROWS + _CHANGED:
+        raise SystemExit(f"{folder} has {len(order)} rows of known classes; a stream needs {_FIT_ROWS + _CHANGED}")
     fit, clean = order[:_FIT_ROWS], order[_FIT_ROWS:]
     model = head_of(x[fit], labels[fit])
     some = rng.choice(clean, _CHANGED, replace=False)
