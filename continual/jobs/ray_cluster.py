@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["RayCluster", "RayOrder"]
+__all__ = ["RayCluster", "RayOrder", "own_release"]
 
 _MODULE = "perennial.continual.jobs.ray_job"
+
+
+def own_release() -> str:
+    """The release of this package that is installed here."""
+    try:
+        return version("perennial-serving")
+    except PackageNotFoundError:  # a checkout on the path
+        return "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,7 @@ class RayOrder:
     arguments: tuple[str, ...]
     niceness: int
     named: tuple[str, ...]  # variables of the environment
+    release: str = field(default_factory=own_release)  # that the worker must have
 
     def to_json(self) -> str:
         """One argument of a command."""

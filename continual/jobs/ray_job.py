@@ -13,7 +13,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Any, BinaryIO
 
 from perennial.continual.errors import DependencyUnreachable
@@ -26,7 +29,10 @@ _STOPPED = 143  # 128 + SIGTERM
 _LOOKS_S = 0.2
 _TOLD_AFTER_S = 10.0  # of waiting for a worker
 _ANSWERS_S = 5.0  # to a first knock
-_CALLS = 4  # at once: two for what the job says, one for its end, one for signals
+_AWAY_S = 60.0  # a worker that cannot be reached for so long counts as dead
+_CALLS = 64  # at once: what the job says, its end, signals, and each asked anew where a worker could not be reached
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings: RFC 9113, 3.4
+_FRAME_HEAD, _SETTINGS = 9, 4  # bytes before a frame, and the kind of the first one that a server sends
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     options = {"num_cpus": order.cluster.cpus, "num_gpus": order.cluster.gpus, "max_concurrency": _CALLS}
     remote = ray.remote(RemoteJob).options(**options, scheduling_strategy="SPREAD")
     environment = {name: os.environ[name] for name in order.named if name in os.environ}
-    job = remote.remote(order.module, order.arguments, order.niceness, environment)
+    job = remote.remote(order.module, order.arguments, order.niceness, environment, order.release)
     try:
         code = _placed(ray, order, job, told) or _followed(ray, job, told)
     except ray.exceptions.RayError as error:  # an actor that died, or that Ray ended where memory ran out
@@ -75,7 +81,13 @@ def _connected(order: RayOrder) -> Any:
         asyncio.run(_knock(order.cluster.address))
         ray.init(address=order.cluster.address, namespace="perennial", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        words = str(error).strip() or type(error).__name__
+        if any(word in words for word in ("Version mismatch", "versions differ")):
+            raise DependencyUnreachable(
+                f"the Ray cluster at {order.cluster.address!r} has other versions ({' '.join(words.split())}); "
+                "install the same ones of Ray and Python here and there"
+            ) from error
+        why = words.splitlines()[0]
         raise DependencyUnreachable(
             f"no Ray cluster answers at {order.cluster.address!r} ({why}); start one "
             "with `ray start --head --disable-usage-stats`, or correct ray.address in the settings"
@@ -84,14 +96,29 @@ def _connected(order: RayOrder) -> Any:
 
 
 async def _knock(address: str) -> None:
-    """Find out whether anybody listens there: Ray itself tries for minutes; `auto` is left to Ray.
+    """Find out whether a server of gRPC listens there: Ray itself tries for minutes; `auto` is left to Ray.
+
+    Where Ray speaks TLS it is enough that somebody listens.
 
     Raises:
-        OSError: nobody does, or not in time.
+        OSError: nobody does, or not in time, or it is another server.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), _ANSWERS_S)
+        await asyncio.wait_for(_greeted(host.strip("[]"), int(port)), _ANSWERS_S)
+
+
+async def _greeted(host: str, port: int) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        if os.environ.get("RAY_USE_TLS", "0") not in {"1", "true"}:
+            writer.write(_PREFACE)
+            head = await reader.readexactly(_FRAME_HEAD)
+            if head[3] != _SETTINGS:
+                raise ConnectionError("what listens there is no Ray")
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionError("what listens there is no Ray") from error
+    finally:
         writer.close()
 
 
@@ -105,8 +132,29 @@ def _placed(ray: Any, order: RayOrder, job: Any, told: threading.Event) -> int:
         if waited - _LOOKS_S < _TOLD_AFTER_S <= waited:
             wanted = f"{order.cluster.cpus:g} processors and {order.cluster.gpus:g} GPUs"
             _say(f"no worker of Ray at {order.cluster.address} has {wanted} to spare yet; the job waits for one")
-    _say(ray.get(place))
+    _say(_answer(ray, lambda: place))
     return 0
+
+
+def _answer(ray: Any, ask: Callable[[], Any], meanwhile: Callable[[], None] = lambda: None) -> Any:
+    """What the worker says; one that cannot be reached is asked again, so that a call may be made twice.
+
+    Raises:
+        ray.exceptions.RayError: it died, or could not be reached for a minute.
+    """
+    away_since = None
+    while True:
+        asked = ask()
+        while not ray.wait([asked], timeout=_LOOKS_S)[0]:
+            meanwhile()
+        try:
+            return ray.get(asked)
+        except ray.exceptions.ActorUnavailableError:
+            now = time.monotonic()
+            away_since = now if away_since is None else away_since
+            if now - away_since > _AWAY_S:
+                raise
+            time.sleep(_LOOKS_S)
 
 
 def _followed(ray: Any, job: Any, told: threading.Event) -> int:
@@ -117,21 +165,31 @@ def _followed(ray: Any, job: Any, told: threading.Event) -> int:
     ]
     for relay in relays:
         relay.start()
-    end = job.wait.remote()
-    while not ray.wait([end], timeout=_LOOKS_S)[0]:
+
+    def stop_when_told() -> None:
         if told.is_set():
             told.clear()
-            job.kill.remote(int(signal.SIGTERM))
-    code: int = ray.get(end)
+            threading.Thread(target=_stop, args=(ray, job), daemon=True).start()
+
+    code: int = _answer(ray, job.wait.remote, stop_when_told)
     for relay in relays:
         relay.join()
     return code
 
 
-def _relay(ray: Any, job: Any, errors: bool, stream: BinaryIO) -> None:
-    said: Callable[..., Any] = job.said.remote
+def _stop(ray: Any, job: Any) -> None:
     try:
-        while data := ray.get(said(errors=errors)):
+        _answer(ray, lambda: job.kill.remote(int(signal.SIGTERM)))
+    except ray.exceptions.RayError:  # the end tells of it
+        return
+
+
+def _relay(ray: Any, job: Any, errors: bool, stream: BinaryIO) -> None:
+    try:
+        for number in count(1):
+            data: bytes = _answer(ray, partial(job.said.remote, number, errors=errors))
+            if not data:
+                return
             stream.write(data)
             stream.flush()
     except ray.exceptions.RayError:  # the end tells of it
