@@ -76,6 +76,7 @@ class ChallengerMaker(VersionMaker):
         Harmless where that is so already.
         """
         if not self._waiting:
+            self._next_update.forget()  # what was written while working ahead was on
             return
         folder = None if champion is None else self._next_update.folder(champion)
         if folder is None or champion is None:

@@ -39,9 +39,7 @@ class NextUpdate:
         own, bundle = self._workspace.run(self._model, version), self._workspace.bundle(self._model, version)
         written = self._workspace.runs(self._model) / f"{_WRITTEN}{version}"
         has_own, finished = (own / TRAINING_SPEC).is_file(), is_finished(bundle)
-        for path in self._workspace.runs(self._model).glob(f"{_WRITTEN}*"):
-            if path != written or has_own or not finished:
-                shutil.rmtree(path, ignore_errors=True)
+        self.forget(but=written if finished and not has_own else None)
         if not finished:
             return None
         if has_own:
@@ -53,6 +51,12 @@ class NextUpdate:
         if start.afresh or not (bundle / STATISTICS_FILE).is_file():
             return None
         return written if self._write(champion, start, written) else None
+
+    def forget(self, *, but: Path | None = None) -> None:
+        """Remove what was written anew, but this folder."""
+        for path in self._workspace.runs(self._model).glob(f"{_WRITTEN}*"):
+            if path != but:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _write(self, champion: VersionRow, start: StartingPoint, folder: Path) -> bool:
         """By the rows and settings of now; False where rows changed meanwhile, and nothing of them stays.

@@ -138,6 +138,11 @@ def test_what_was_cleared_is_written_anew_without_those_who_were_erased(
     assert waiting.last() not in (None, first)
     assert [row.text for row in read_rows(training.holdout)] == ["lost card"]
 
+    monkeypatch.setattr(loop._maker, "_waiting", {})  # as where the settings say so
+    loop._maker.work_ahead(1)
+    assert not Path((waiting.last() or ())[0]).exists(), "rows stay nowhere once nothing works ahead"
+
+    monkeypatch.setattr(loop._maker, "_waiting", {TRAINING: waiting, PROVING: proving})
     own = parts.workspace.run("card", 1) / "train.json"
     own.parent.mkdir(parents=True)
     own.write_text("{}")
