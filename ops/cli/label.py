@@ -55,9 +55,8 @@ def queue(
     from perennial.ops.commands.label_queue import LabelQueue
 
     with model_session(config, model) as (parts, model):
-        label_queue = LabelQueue(parts.ledger, parts.workspace, model)
-        wanted = 0 if dry_run else fill or (0 if label_queue.open_items(1) else 50)
-        queue = label_queue.waiting(limit=limit, fill=wanted)
+        wanted = 0 if dry_run else fill or None
+        queue = LabelQueue(parts.ledger, parts.workspace, model).waiting(limit=limit, fill=wanted)
     if as_json:
         print_json(queue)
         return

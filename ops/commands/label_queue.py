@@ -34,6 +34,9 @@ from perennial.ops.traffic.shown import ShownRequest, shown_requests
 
 __all__ = ["DoubtedLabel", "LabelQueue", "OpenQueue", "QueueItem"]
 
+_LOOKED_UP = 50  # requests at once, at least
+_FILL = 50  # requests that are chosen where none waits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueItem:
@@ -83,7 +86,13 @@ class LabelQueue:
 
     def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
         """What still waits for a label, in an order that is random: stopping early skews nothing."""
-        return self.items_of(self.waiting_choices())[:limit]
+        waiting, found = self.waiting_choices(), list[QueueItem]()
+        at_once = max(limit, _LOOKED_UP)  # what was chosen long ago may have left the log
+        for start in range(0, len(waiting), at_once):
+            found += self.items_of(waiting[start : start + at_once])
+            if len(found) >= limit:
+                break
+        return tuple(found[:limit])
 
     def waiting_choices(self, limit: int | None = None) -> tuple[QueueChoice, ...]:
         """What was chosen and waits for a label, in the order of `open_items`, without a look at the traffic."""
@@ -176,9 +185,11 @@ class LabelQueue:
         embeddings = ReferenceProfile.load(folder).sample.embeddings
         return None if embeddings is None else np.asarray(embeddings, np.float32)
 
-    def waiting(self, *, limit: int, fill: int = 0) -> OpenQueue:
-        """What waits and the accuracy so far; `fill` > 0 chooses so many more first."""
-        items = self.refill(budget=fill) if fill else self.open_items(limit)
+    def waiting(self, *, limit: int, fill: int | None = 0) -> OpenQueue:
+        """What waits and the accuracy so far; `fill` > 0 chooses so many more first, None some where nothing waits."""
+        items = () if fill else self.open_items(limit)
+        if fill or (fill is None and not items):
+            items = self.refill(budget=fill or _FILL)
         return OpenQueue(items=items[:limit], accuracy=self.accuracy())
 
     def accuracy(self) -> Estimate | None:

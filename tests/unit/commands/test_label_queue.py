@@ -1,5 +1,6 @@
 """The labelling queue: filled once, worked off by labels, and what the labels say."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import pytest
 
 from perennial.continual.labelling import Shares
 from perennial.continual.records import Route
+from perennial.ops.commands import label_queue
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.settings import Settings
 from perennial.ops.store.state import DISPUTED, Disputed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.shown import shown_requests
 from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns
 from tests.unit.learning.cards import text_card
@@ -79,6 +82,24 @@ def test_accuracy_weighs_random_requests_for_all_that_were_not_chosen(queue: Lab
     assert known.low < 190 / 200 <= known.high
     assert queue.waiting(limit=5).accuracy == known
     assert known.labels == 40
+
+
+def test_a_look_at_the_queue_reads_no_more_requests_than_it_shows(
+    queue: LabelQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert queue.waiting(limit=5).items == (), "a look chooses none"
+    assert len(queue.waiting(limit=60, fill=None).items) == 50
+    queue.refill(budget=100)
+    asked: list[int] = []
+
+    def shown(traffic: Any, ids: Sequence[str], task: Any) -> dict[str, Any]:
+        asked.append(len(ids))
+        gone = ids if len(asked) == 1 else []  # the log keeps what is newest
+        return {name: row for name, row in shown_requests(traffic, ids, task).items() if name not in gone}
+
+    monkeypatch.setattr(label_queue, "shown_requests", shown)
+    assert len(queue.waiting(limit=5, fill=None).items) == 5
+    assert asked == [50, 50], "none of the first ones is in the log any more, so that others are looked for"
 
 
 def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
