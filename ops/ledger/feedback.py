@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, literal, select, tuple_, update
 
 from perennial.continual.drift.accuracy import GivenLabel
 from perennial.continual.records import Split
@@ -82,19 +82,24 @@ class FeedbackStore(TallyStore, TombstoneStore):
         return FeedbackReceipt(**counts)
 
     def pending_feedback(
-        self, model: str, limit: int = 1000, *, after_id: int = 0, due_by: datetime | None = None
+        self, model: str, limit: int = 1000, *, after: PendingFeedback | None = None, due_by: datetime | None = None
     ) -> tuple[PendingFeedback, ...]:
-        """Return labels that were not joined to their prediction yet, or were corrected since, in order of arrival.
+        """Return labels that were not joined to their prediction yet, or were corrected since.
 
-        `after_id` pages past rows whose prediction has not been seen yet; `due_by` leaves out those that wait longer.
+        Those come first that were not postponed yet, in order of arrival; then those that wait, by how long. So labels
+        of no request never keep back a new one. `after` pages past a row that was read before; `due_by` leaves out
+        those that wait longer.
         """
+        place = _TABLE.c.waits_until, _TABLE.c.id  # as the index of waiting rows has them
         statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.joined_revision < _TABLE.c.revision)
         if due_by is not None:
             statement = statement.where(_TABLE.c.waits_until <= due_by)
-        number = _TABLE.c.id + 0  # which no index knows: a walk by number would read all that was joined
-        statement = statement.where(number > after_id).order_by(number).limit(limit)
+        if after is not None:
+            passed = tuple_(literal(after.waits_until, schema.UtcTime), literal(after.id))
+            statement = statement.where(tuple_(*place) > passed)
         with self._read() as connection:
-            return tuple(_pending(row, self._clock()) for row in connection.execute(statement).mappings())
+            rows = connection.execute(statement.order_by(*place).limit(limit)).mappings()
+            return tuple(_pending(row, self._clock()) for row in rows)
 
     def postpone(self, model: str, rows: Sequence[PendingFeedback], until: datetime) -> None:
         """Look for the predictions of these labels no sooner than then. A correction is looked for at once."""
@@ -307,7 +312,7 @@ def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime |
 
 
 def _pending(row: RowMapping, now: datetime) -> PendingFeedback:
-    names = ("id", "prediction_id", "received_at", "origin", "key", "revision")
+    names = ("id", "prediction_id", "received_at", "origin", "key", "revision", "waits_until")
     at = _given_at(row["at"], row["received_at"], now)
     attributes = row["attributes"] or {}
     return PendingFeedback(**{name: row[name] for name in names}, label=row["target"], at=at, attributes=attributes)

@@ -179,9 +179,9 @@ class PendingLabels(Protocol):
         ...
 
     def pending_feedback(
-        self, model: str, limit: int = 1000, *, after_id: int = 0, due_by: datetime | None = None
+        self, model: str, limit: int = 1000, *, after: PendingFeedback | None = None, due_by: datetime | None = None
     ) -> tuple[PendingFeedback, ...]:
-        """Return labels that wait, oldest first; with `due_by` those that are to be looked for by then."""
+        """Return labels that wait, new ones first; with `due_by` those that are to be looked for by then."""
         ...
 
     def postpone(self, model: str, rows: Sequence[PendingFeedback], until: datetime) -> None:

@@ -207,6 +207,7 @@ class PendingFeedback:
     origin: Origin
     key: str | None
     revision: int
+    waits_until: datetime | None = None  # the place in the order of waiting; None where it does not wait in the ledger
     attributes: Mapping[str, Json] = field(default_factory=dict, hash=False)
 
 

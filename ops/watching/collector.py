@@ -64,10 +64,11 @@ def collect(
     on.
     """
     joined = unmatched = refused = 0
-    after, began = 0, time.monotonic()
+    after: PendingFeedback | None = None
+    began = time.monotonic()
     joiner = joiner or LabelJoiner(ledger, model)
-    while page := ledger.pending_feedback(model, _PAGE, after_id=after, due_by=now):
-        after = page[-1].id
+    while page := ledger.pending_feedback(model, _PAGE, after=after, due_by=now):
+        after = page[-1]
         rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", *joiner.columns])
         answered = {row["prediction_id"]: row for row in rows.to_pylist()}
         admitted, bad = _examples(

@@ -314,8 +314,15 @@ def test_feedback_corrected_between_read_and_join_stays_pending(ledger: Ledger) 
 def test_pending_feedback_is_paged_and_can_be_given_up(ledger: Ledger) -> None:
     ledger.add_feedback("intent", [label(f"p{i}", "a") for i in range(5)])
     first = ledger.pending_feedback("intent", 2)
-    rest = ledger.pending_feedback("intent", 9, after_id=first[-1].id)
+    rest = ledger.pending_feedback("intent", 9, after=first[-1])
     assert [row.prediction_id for row in (*first, *rest)] == [f"p{i}" for i in range(5)]
+    now = datetime.now(UTC)
+    ledger.postpone("intent", first[:1], now)
+    ledger.postpone("intent", rest[:1], now - timedelta(hours=1))
+    read = list(ledger.pending_feedback("intent", 1, due_by=now))
+    while page := ledger.pending_feedback("intent", 1, after=read[-1], due_by=now):
+        read += page
+    assert [row.prediction_id for row in read] == ["p1", "p3", "p4", "p2", "p0"], "what was looked for comes last"
     ledger.mark_joined("intent", first, outcome=JoinOutcome.UNMATCHED)
     assert len(ledger.pending_feedback("intent")) == 3
 

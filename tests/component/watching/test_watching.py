@@ -56,9 +56,9 @@ def learn(town: Town) -> None:
     collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=town.now)
 
 
-def replace_id(request: AnsweredRequest) -> AnsweredRequest:
+def replace_id(request: AnsweredRequest, number: int = 0xFFFF) -> AnsweredRequest:
     """The same answer under an id that no router gave out."""
-    return replace(request, prediction_id=request.prediction_id[:-4] + "ffff")
+    return replace(request, prediction_id=f"{request.prediction_id[:-4]}{number:04x}")
 
 
 def trigger(town: Town) -> Trigger:
@@ -278,6 +278,21 @@ def test_a_label_whose_request_never_came_is_given_up_after_a_week_and_not_befor
     assert collected(came + timedelta(days=7, hours=1)) == Collected(unmatched=1)
     assert collected(came + timedelta(days=8)) == Collected(), "it is off the list"
     assert town.ledger.label_counts("intent") == {}
+
+
+def test_labels_of_no_request_keep_back_none_that_came_later(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, second) = town.ask(2)
+    town.label([replace_id(first, 0xFFF0 + number) for number in range(12)])
+    came = datetime.now(UTC)
+
+    def collected(now: datetime) -> Collected:
+        return collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=now)
+
+    assert collected(came + timedelta(minutes=2)) == Collected(waiting=12)
+    town.label([second])
+    monkeypatch.setattr("perennial.ops.watching.collector._PAGE", 5)
+    monkeypatch.setattr("perennial.ops.watching.collector._PASS_S", 0.0)
+    assert collected(came + timedelta(minutes=10)) == Collected(joined=1, waiting=12), "in one page, by one look"
 
 
 def test_a_label_that_comes_weeks_after_its_request_is_learnt(town: Town) -> None:
