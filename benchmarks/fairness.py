@@ -17,6 +17,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=800, help="test rows of which each change is asked")
     parser.add_argument("--quick", action="store_true", help="without fine-tuning, and fewer draws")
     arguments = parser.parse_args()
+    import_module("fairlearn")  # whoever lacks the extra learns it before anything is trained
     found = {}
     for folder in arguments.data:
         columns = SETS[folder.name]
