@@ -24,6 +24,7 @@ __all__ = ["ForkedJob", "WarmJobs"]
 logger = logging.getLogger(__name__)
 _RESTS_S = (1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 3_600.0)  # before the next, after so many failures in a row
 _SOUND_S = 600.0  # one that lived so long has not failed
+_LEAST = 19  # the lowest priority
 _END_S = 5.0
 _ANSWERS_S = 5.0  # for a fork
 _LOOKS_S = 0.5
@@ -105,13 +106,15 @@ class ForkedJob:
 class WarmJobs:
     """Keeps one warm process, which does no work itself, so that it neither grows nor fails with a job.
 
-    It is started at once, loads the modules at low priority, and is replaced when it dies, ever later where it dies
-    again and again, and when another release was `installed`. A job is a fork of it: with its own priority, memory,
-    log and end, exactly as one that was started cold.
+    It is started at once, loads the modules at its `niceness`, by default the lowest priority, and is replaced when it
+    dies, ever later where it dies again and again, and when another release was `installed`. A job is a fork of it:
+    with its own priority, memory, log and end, exactly as one that was started cold.
     """
 
-    def __init__(self, modules: Sequence[str], *, installed: Sequence[Path] = _INSTALLED) -> None:
-        self._modules, self._installed = tuple(modules), tuple(installed)
+    def __init__(
+        self, modules: Sequence[str], *, niceness: int = _LEAST, installed: Sequence[Path] = _INSTALLED
+    ) -> None:
+        self._modules, self._niceness, self._installed = tuple(modules), niceness, tuple(installed)
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -282,6 +285,7 @@ class WarmJobs:
                 "0",
                 "perennial.continual.jobs.warm_process",
                 str(orders),
+                str(self._niceness),
                 *self._modules,
             ),
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`... perennial.continual.jobs.warm_process SOCKET MODULES...`: loads the modules, then forks a job for each order.
+"""`... perennial.continual.jobs.warm_process SOCKET NICENESS MODULES...`: loads them, then forks a job for each order.
 
 It says when all is loaded. An order is one message with three descriptors: the job's stdout, its stderr, and a socket
 for its status; with a fourth one, its stdin, where the order says so. There the job says `pid N`, and begins when it is
@@ -28,15 +28,15 @@ __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
 _ORDER_BYTES = 1 << 20
-_LOADING_NICENESS = 19
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve orders until the other end of the socket is closed and all that was begun has ended."""
     orders = socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(orders.fileno(), False)
-    give_way(_LOADING_NICENESS)  # this session does nothing but load, and each job has one of its own
-    loading = threading.Thread(target=_load, args=(arguments[1:],), daemon=True)
+    niceness = int(arguments[1])
+    give_way(niceness)  # this session does nothing but load, and each job has one of its own
+    loading = threading.Thread(target=_load, args=(niceness, arguments[2:]), daemon=True)
     loading.start()  # a thread has a priority of its own, and it cannot be raised again
     loading.join()
     gc.freeze()  # what is loaded stays shared with the jobs
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _load(modules: Sequence[str]) -> None:
-    lower_this_thread(_LOADING_NICENESS)
+def _load(niceness: int, modules: Sequence[str]) -> None:
+    lower_this_thread(niceness)
     for name in modules:
         with suppress(ImportError):  # a runtime that is not installed here
             importlib.import_module(name)

@@ -16,8 +16,9 @@ from perennial.continual.learning.learners import learner_named
 from perennial.continual.records import Route
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
-from perennial.exporters.bundle import Manifest
+from perennial.exporters.bundle import MANIFEST, Manifest
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
+from perennial.ops.making.begun_ahead import LOADS_S, export_loading
 from perennial.ops.making.encoder_for import encoder_for, texts_of
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
@@ -97,12 +98,15 @@ def first_version_under_claim(
     share = learning.holdout_share
     ledger.add_examples(model, rows, lambda asked: split_by(task.identity(asked), holdout_share=share))
     version = training_number(ledger, model, learning.learner)
-    maker = VersionMaker(ledger, workspace, model)
-    on_progress({"stage": "start the training"})
-    name = None if encoder is None else encoder.encoder
-    maker.train(version, None, maker.rows.training_rows(None), on_progress, encoder=name)
-    training = maker.rows.taught_rows(version, None)
-    maker.export(version, None, training, None, on_progress)
+    with export_loading(workspace, learning) as warm:
+        maker = VersionMaker(ledger, workspace, model, warm=warm)
+        on_progress({"stage": "start the training"})
+        name = None if encoder is None else encoder.encoder
+        maker.train(version, None, maker.rows.training_rows(None), on_progress, encoder=name)
+        training = maker.rows.taught_rows(version, None)
+        if warm is not None and not (maker.bundle(version) / MANIFEST).is_file():
+            warm.wait_loaded(LOADS_S)
+        maker.export(version, None, training, None, on_progress)
     manifest = maker.publish(version)
     target = workspace.bundle(model, version)
     labels = read_card(target).labels

@@ -105,7 +105,7 @@ class ChallengerMaker(VersionMaker):
         judgement = None
         if learns_labels(self._task.name):
             spec, judgement = self._judging(version, champion, rows), self.folder(version) / _SPEC
-            write_atomically(judgement, json.dumps(asdict(spec)))
+            write_atomically(judgement, json.dumps(spec.record()))
         return self.export(version, champion, rows, cycle_id, on_progress, judgement=judgement)
 
     def judge(self, version: int, champion: VersionRow) -> PromotionDecision:
@@ -128,12 +128,12 @@ class ChallengerMaker(VersionMaker):
         version = spec.challenger
         folder = self.folder(version)
         path = folder / _DECISION
-        write_atomically(folder / _SPEC, json.dumps(asdict(spec)))
+        write_atomically(folder / _SPEC, json.dumps(spec.record()))
         path.unlink(missing_ok=True)
         timeout_s = self._settings.learning.timeout_s
         result = self._run("perennial.ops.making.judging", folder, "judge", timeout_s, lambda _: None)
         if spec.logged:  # requests of callers, most of which are in no labelled row: nobody needs the copy any more
-            write_atomically(folder / _SPEC, json.dumps(asdict(replace(spec, logged=[]))))
+            write_atomically(folder / _SPEC, json.dumps(replace(spec, logged=[]).record()))
         if result.exit_code != 0 or not path.is_file():
             raise JobErrors(
                 what=f"judgement of {self._model} version {version}",

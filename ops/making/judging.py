@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +91,10 @@ class JudgingSpec:
     attributes: list[dict[str, str]] = field(default_factory=list)  # whose the rows are, fresh ones first; or none
     limits: list[dict[str, Any]] = field(default_factory=list)  # fields of `FairnessLimit`
     probes: dict[str, Any] = field(default_factory=dict)  # fields of `ProbeLimits`; none where nothing is limited
+
+    def record(self) -> dict[str, Any]:
+        """What JSON can hold of it; the rows are its own, and are not copied one by one."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +192,8 @@ def _bounded(answers: "tuple[_Answers, _Answers]", spec: JudgingSpec) -> tuple[B
     labels = [row.target for row in answers[1].rows]
     before, given = (version.labels() for version in answers)
     found = []
-    for fields in spec.limits:
-        limit = FairnessLimit(**fields)
+    for told in spec.limits:
+        limit = FairnessLimit(**told)
         groups = [whose.get(limit.attribute) for whose in spec.attributes]
         found.append(limit.measured(groups, labels, given, before))
     return tuple(figure for figure in found if figure is not None)

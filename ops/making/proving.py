@@ -67,7 +67,7 @@ def _bundle(spec: JudgingSpec) -> str:
 
 
 def _asked(spec: JudgingSpec) -> str:
-    asked: dict[str, Any] = {name: value for name, value in asdict(spec).items() if name not in _ROWS}
+    asked: dict[str, Any] = {name: value for name, value in spec.record().items() if name not in _ROWS}
     return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

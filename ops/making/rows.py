@@ -17,7 +17,7 @@ from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
-from perennial.ops.store.replay_buffer import open_buffer
+from perennial.ops.store.replay_buffer import buffered_rows, open_buffer
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
 
@@ -129,7 +129,7 @@ class ModelRows:
 
     def replay_rows(self) -> tuple[AnyRow, ...]:
         """The replay buffer's rows."""
-        return tuple(open_buffer(self._ledger, self._workspace, self._model).rows())
+        return buffered_rows(self._ledger, self._workspace, self._model)
 
     def holdout_rows(self, champion: VersionRow | None, taught: Collection[int] = ()) -> HoldoutRows:
         """Held-out rows, told apart by whether they came before or after the champion's training.

@@ -9,7 +9,7 @@ from perennial.ops.ledger.ports import Buffers, Examples, Routes
 from perennial.ops.settings import LearningSettings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["open_buffer"]
+__all__ = ["buffered_rows", "open_buffer"]
 
 
 class BufferLedger(Buffers, Examples, Routes, Protocol):
@@ -22,8 +22,21 @@ def open_buffer(ledger: BufferLedger, workspace: Workspace, model: str) -> Repla
     A buffer made anew is offered the rows of the old one and all training rows that the champion has learnt, so that
     a larger budget is filled at once. It is kept only when its caller saves it.
     """
-    learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
+    return _opened(ledger, workspace, model, ledger.load_buffer(model))
+
+
+def buffered_rows(ledger: BufferLedger, workspace: Workspace, model: str) -> tuple[Example, ...]:
+    """The rows of `open_buffer`; one that was saved as the settings want it is not rebuilt for them."""
     state = ledger.load_buffer(model)
+    if state is not None and _fits(state, workspace.model(model).learning):
+        return state.rows
+    return _opened(ledger, workspace, model, state).rows()
+
+
+def _opened(
+    ledger: BufferLedger, workspace: Workspace, model: str, state: BufferState[Example] | None
+) -> ReplayBuffer[Example]:
+    learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
     if state is not None and _fits(state, learning):
         return restore_buffer(state, task=task)
     seed = workspace.settings.seed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with ExitStack() as stack:
 
-        def start(source: str = "", loads: bool = True, **own: list[Path]) -> WarmJobs:
+        def start(source: str = "", loads: bool = True, **own: Any) -> WarmJobs:
             (tmp_path / "loaded_first.py").write_text(source)
             jobs = WarmJobs(["loaded_first"], **own)
             stack.callback(jobs.close)
@@ -81,15 +82,16 @@ def test_a_fork_that_dies_before_it_is_the_job_has_the_job_begin_cold(started: W
     assert _begin(started(NO_LIBRARY), tmp_path / "end") is None
 
 
+@pytest.mark.parametrize(("own", "niceness"), [({}, "19"), ({"niceness": 3}, "3")], ids=["by-default", "as-told"])
 def test_the_process_that_loads_gives_way_to_others_and_its_jobs_do_not_unless_told(
-    started: Warm, tmp_path: Path
+    started: Warm, tmp_path: Path, own: dict[str, int], niceness: str
 ) -> None:
-    jobs = started()
+    jobs = started(**own)
     running = _begin(jobs, tmp_path / "end")
     assert running is not None
     if Path("/proc/self/autogroup").exists():  # a kernel that groups processes by session
         of_both = [Path(f"/proc/{pid}/autogroup").read_text().split()[-1:] for pid in (jobs.pid, running.pid)]
-        assert of_both in ([["19"], ["0"]], [[], []])
+        assert of_both in ([[niceness], ["0"]], [[], []])
     _end_well(running, tmp_path / "end")
 
 
