@@ -1,10 +1,11 @@
 """Three sites that exchange sums, beside each alone, all rows in one place, and averaging of weights in rounds.
 
-    python -m benchmarks.federation --data FOLDER [--data FOLDER] [--out FOLDER] [--quick]
+    python -m benchmarks.federation --data FOLDER [--data FOLDER] [--out FOLDER] [--quick] [--flower]
 
 BANKING77 and the gold headlines, dealt to the sites alike or by class (a Dirichlet draw of 0.3 for each class). Sums go
 through a real exchange: files, masks, a total. FedAvg trains a linear softmax head on the same embeddings, one epoch a
-round at each site; its learning rate is the one of three that is best on the test rows, in its favour.
+round at each site; its learning rate is the one of three that is best on the test rows, in its favour. With `--flower`
+the package Flower runs the same rounds at that rate, with a process for each site (in an environment of its own).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks import federation_data, record
 from benchmarks.federation_data import Rows, Split
+from benchmarks.federation_flower import averaged_by_flower
 from perennial.continual.federation.announcement import announcement_of
 from perennial.continual.federation.masking import Keys
 from perennial.continual.federation.others import features_of
@@ -32,6 +34,7 @@ __all__ = ["main"]
 
 SITES = ("east", "north", "west")
 ROUNDS, RATES, BATCH = (1, 5, 20, 100), (0.3, 1.0, 3.0), 32
+FLOWER_ROUNDS = 20  # at most: each one starts a process for each site
 _ALPHA = 0.3
 _NOTHING = HeldOut(X=np.zeros((0, 384), dtype=np.float32), labels=())
 
@@ -133,7 +136,7 @@ def averaged(split: Split, parts: Sequence[NDArray[np.intp]], rounds: Sequence[i
     return found
 
 
-def compared(split: Split, *, quick: bool) -> list[dict[str, Any]]:
+def compared(split: Split, *, quick: bool, flower: bool) -> list[dict[str, Any]]:
     """All arms on one set."""
     rounds = ROUNDS[:2] if quick else ROUNDS
     centrals = {form: sums_of(form, split.train) for form in ("kernel_lda", "ridge")}
@@ -147,9 +150,12 @@ def compared(split: Split, *, quick: bool) -> list[dict[str, Any]]:
         size = 4 * (split.train.X.shape[1] + 1) * len(np.unique(split.train.labels))
         fedavg = {"rate": rate, "after_rounds": dict(zip(rounds, runs[rate], strict=True)), "seconds": seconds}
         fedavg["bytes_sent_by_a_site"] = size * max(rounds)
+        few = [number for number in rounds if number <= FLOWER_ROUNDS]
+        by_flower = {"flower": averaged_by_flower(split, parts, few, rate)} if flower else {}
         for form, central in centrals.items():
             found = exchanged(form, split, parts, central)
-            results.append({"set": split.name, "dealt": "by class" if by_class else "alike", **found, "fedavg": fedavg})
+            about = {"set": split.name, "dealt": "by class" if by_class else "alike"}
+            results.append({**about, **found, "fedavg": fedavg, **by_flower})
             _show(results[-1])
     return results
 
@@ -164,6 +170,14 @@ def _show(one: dict[str, Any]) -> None:
         f"send {one['send_s']:.1f} s take {one['take_s']:.1f} s",
         flush=True,
     )
+    if flower := one.get("flower"):
+        rounds = " ".join(f"{number}: {value:.1f}" for number, value in flower["after_rounds"].items())
+        sent, ours = flower["bytes_sent_by_a_site"] / 1e6, one["fedavg"]["bytes_sent_by_a_site"] / 1e6
+        print(
+            f"{'':19} Flower {flower['flower']} {rounds} | {sent:.2f} MB sent by a site, {flower['seconds']:.0f} s | "
+            f"FedAvg in one process {ours:.2f} MB in all its rounds, {one['fedavg']['seconds']:.1f} s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -172,11 +186,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="banking77 or gold_news; repeatable")
     parser.add_argument("--out", type=Path, default=record.OUT)
     parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--flower", action="store_true", help="beside FedAvg by the package Flower; it is installed")
     arguments = parser.parse_args()
     results = [
         one
         for folder in arguments.data
-        for one in compared(federation_data.read(folder, arguments.out / "cache"), quick=arguments.quick)
+        for one in compared(
+            federation_data.read(folder, arguments.out / "cache"), quick=arguments.quick, flower=arguments.flower
+        )
     ]
     print(record.write("federation", {"comparisons": results}, arguments.out))
 

@@ -133,6 +133,8 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as it lies on disk: one key order, so equal manifests are equal bytes."""
         record = {"format": FORMAT, **asdict(self), "signature": self.signature.to_record()}
+        if self.lineage.privacy is None:  # 0.1 refuses a field that it does not know
+            del record["lineage"]["privacy"]
         return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -88,6 +88,14 @@ class Privacy:
             )
         return high
 
+    def share(self, tellings: int) -> float:
+        """The epsilon of each of so many tellings of the same rows, which together tell what this allows.
+
+        >>> round(Privacy(epsilon=8.0, delta=1e-5).share(3), 2)
+        4.19
+        """
+        return epsilon_of(1.0 / (self.multiplier * math.sqrt(tellings)), self.delta)
+
 
 class Normal(Protocol):
     """Where noise comes from."""

@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.identity import number_of
 from perennial.continual.learning.card import ModelCard, is_finished, read_card
 from perennial.continual.learning.encoder import resolve_encoder, usable_length
 from perennial.continual.learning.learners import learner_of_task, outgrown
@@ -134,17 +133,17 @@ class ModelRows:
     def holdout_rows(self, champion: VersionRow | None, taught: Collection[int] = ()) -> HoldoutRows:
         """Held-out rows, told apart by whether they came before or after the champion's training.
 
-        At most `holdout_rows` old ones are taken, drawn by the workspace's seed, so that proof stays affordable. Where
-        what was right does not stay right, fresh ones are those later than all that was `taught` (ids of rows that the
-        training in question was given): else it would be asked about a time whose future it knows.
+        At most `holdout_rows` old ones are taken, so that proof stays affordable: those whose input and seed make the
+        least numbers, so that a row more takes the place of one at most. Where what was right does not stay right,
+        fresh ones are those later than all that was `taught` (ids of rows that the training in question was given):
+        else it would be asked about a time whose future it knows.
         """
         last = 0 if champion is None else int(champion.lineage.get("last_example_id", 0))
         rows = self._ledger.examples(self._model, split=Split.HOLDOUT)
         old = [s for s in rows if s.id <= last]
         most = self._learning.holdout_rows
         if len(old) > most:
-            chosen = np.random.default_rng(self._workspace.settings.seed).permutation(len(old))[:most]
-            old = [old[i] for i in sorted(chosen)]
+            old = sorted(sorted(old, key=self._number_of)[:most], key=lambda stored: stored.id)
         fresh = [s for s in rows if s.id > last]
         if taught and not self._task.stays_right:
             fresh = self._later_than(set(taught), fresh, None if champion is None else champion.version)
@@ -244,6 +243,10 @@ class ModelRows:
         if card.encoder != encoder or card.max_length == self._learning.max_length:
             return card.encoder == encoder
         return card.max_length == usable_length(resolve_encoder(encoder), self._learning.max_length)
+
+    def _number_of(self, stored: StoredExample) -> int:
+        """As if drawn, and the same whatever other rows there are."""
+        return number_of(self._task.identity(stored.example.input), salt=str(self._workspace.settings.seed))
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

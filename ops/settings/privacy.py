@@ -17,7 +17,9 @@ class PrivacySettings(Section):
     )
     delta: float = Field(1e-5, gt=0, lt=1, description="of all versions together")
     version_epsilon: float | None = Field(
-        None, gt=0, description="of what one version tells of a row, at most `epsilon`; default all of it"
+        None,
+        gt=0,
+        description="of what one version tells of a row, at most `epsilon`; default room for three, e.g. 4.19 of 8",
     )
     by: Literal["sums", "gradients"] = Field(
         "sums", description="what carries the noise; gradients need the extra `privacy`, and all rows for each version"

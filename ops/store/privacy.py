@@ -7,9 +7,12 @@ from typing import Any
 from perennial.continual.learning.card import noise_of
 from perennial.continual.preparation import admit_name
 from perennial.continual.privacy.budget import Terms
+from perennial.continual.privacy.noise import Privacy
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["budget_of", "terms_of"]
+
+_TELLINGS = 3  # of the same rows, by default: the first, and an erasure or two challengers that were turned away
 
 
 def budget_of(workspace: Workspace, model: str) -> Path:
@@ -23,7 +26,9 @@ def terms_of(workspace: Workspace, model: str, version: int, *, corrects: Path |
     One that `corrects` a bundle keeps that one's noise or has none, whatever the settings say by now.
     """
     settings = workspace.model(model).privacy
-    epsilon, delta = settings.version_epsilon or settings.epsilon, settings.delta
+    epsilon, delta = settings.version_epsilon, settings.delta
+    if epsilon is None and settings.epsilon is not None:
+        epsilon = Privacy(epsilon=settings.epsilon, delta=delta).share(_TELLINGS)
     by: str = settings.by
     if corrects is not None:
         before = noise_of(corrects)

@@ -74,6 +74,14 @@ def test_manifest_survives_its_json() -> None:
     assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
 
 
+def test_what_a_version_has_told_stands_in_its_manifest_where_there_is_any() -> None:
+    """So that a release which knows no privacy reads all other bundles."""
+    assert "privacy" not in json.loads(make_manifest().to_json())["lineage"]
+    manifest = make_manifest(lineage=Lineage(privacy={"epsilon": 8.0}))
+    assert json.loads(manifest.to_json())["lineage"]["privacy"] == {"epsilon": 8.0}
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
 def truncate(folder: Path) -> None:
     with (folder / "model.onnx").open("r+b") as stream:
         stream.truncate(100)

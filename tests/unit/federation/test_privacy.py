@@ -20,6 +20,7 @@ from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import NamedSums, SumsFile
+from perennial.continual.learning.told_sums import beyond
 from perennial.continual.privacy.noise import (
     Privacy,
     delta_of,
@@ -31,6 +32,7 @@ from perennial.continual.privacy.noise import (
 )
 
 SITES = ("east", "north", "west")
+_MULTIPLIER = 3.0
 
 
 @pytest.mark.parametrize(
@@ -119,22 +121,33 @@ def test_no_row_is_longer_than_is_told(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_row_changes_the_sums_by_less_than_the_noise_hides(form: str) -> None:
     """The change over the noise's deviation, entry by entry, is 1 / multiplier at most: for any row, also an axis."""
-    longest, multiplier = longest_row(FORMS[form]()), 3.0
-    spreads = _spreads(FORMS[form](), multiplier)
+    spreads = _spreads(FORMS[form](), _MULTIPLIER)
     for X in [*some_rows(10).X, *np.eye(12)]:
         sums: AnchoredSums = FORMS[form]()
         sums.add(ClassRows(X=X[None], labels=["yes"], texts=["every word"]))
-        outer = np.concatenate([square[np.tril_indices(len(square))] for square in _squares(sums.named)])
-        change = sum(
-            float(((sums.named.arrays[name] / spread) ** 2).sum())
-            for name, spread in spreads.items()
-            if name in {"counts", "sums"}
-        )
-        size = _squares(sums.named).shape[-1]
-        rows, columns = np.tril_indices(size)
-        diagonal = np.tile(np.where(rows == columns, math.sqrt(2.0), 1.0), len(_squares(sums.named)))
-        change += float(((outer / (outer_noise(longest, multiplier) * diagonal)) ** 2).sum())
-        assert math.sqrt(change) <= 1.03 / multiplier, "the deviations of counts are estimated to a hundredth"
+        # the deviations of counts are estimated to a hundredth
+        assert _change(_without_plain(sums), sums, spreads) <= 1.03 / _MULTIPLIER
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_of_another_class_is_hidden_as_well(form: str) -> None:
+    """It changes two counts and two sums, and no outer product: whoever corrects a label is told of no more."""
+    spreads = _spreads(FORMS[form](), _MULTIPLIER)
+    for X in [*some_rows(10).X, *np.eye(12)]:
+        before, after = FORMS[form](), FORMS[form]()
+        for sums, label in ((before, "no"), (after, "yes")):
+            sums.add(ClassRows(X=X[None], labels=[label], texts=["every word"]))
+        assert _change(beyond(_without_plain(after), _without_plain(before)), after, spreads) <= 1.03 / _MULTIPLIER
+
+
+def _change(named: NamedSums, sums: AnchoredSums, spreads: dict[str, float]) -> float:
+    """A difference of sums over the noise on each entry that is told: the root of the squares."""
+    outer = np.concatenate([square[np.tril_indices(len(square))] for square in _squares(named)])
+    change = sum(float(((named.arrays[name] / spreads[name]) ** 2).sum()) for name in ("counts", "sums"))
+    rows, columns = np.tril_indices(_squares(named).shape[-1])
+    diagonal = np.tile(np.where(rows == columns, math.sqrt(2.0), 1.0), len(_squares(named)))
+    change += float(((outer / (outer_noise(longest_row(sums), _MULTIPLIER) * diagonal)) ** 2).sum())
+    return math.sqrt(change)
 
 
 def _squares(named: NamedSums) -> np.ndarray:
