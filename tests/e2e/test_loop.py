@@ -4,11 +4,14 @@ import json
 import subprocess
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from perennial.client.texts import Prediction
@@ -151,6 +154,37 @@ def test_nothing_of_a_workspace_is_open_to_other_users(workspace: E2eWorkspace) 
         assert [path for path in open_to_others if not Path(path).is_symlink()] == []
 
 
+PLANTED = (  # in requests and in feedback: a card, an address, telephones, an account, numbers of people
+    "4111 1111 1111 1111",
+    "jo.planted@example.com",
+    "+49 30 9018 2077",
+    "138-1234-5678",
+    "１３８\u2013１２３４\u2013５６７９",
+    "DE89 3704 0044 0532 0130 00",
+    "11010519491231002X",
+    "٤١١١ ١١١١ ١١١١ ١١١١",
+)
+SEEN = "plastic visa"  # beside each of them, so that the search is seen to find what is there
+
+
+def spellings(planted: str) -> set[bytes]:
+    """As it was sent, and its plain characters without what stands between them."""
+    plain = unicodedata.normalize("NFKC", planted)
+    close = "".join(str(unicodedata.digit(c, c)) for c in plain if c.isalnum() or c in "@.")
+    return {each.encode() for each in (planted, plain, close)}
+
+
+def kept_bytes(path: Path) -> bytes:
+    """What a file says, unpacked where it is packed."""
+    content = path.read_bytes()
+    if content[:4] == b"PAR1":
+        return str(pq.read_table(path).to_pylist()).encode()
+    if path.suffix == ".arrow" or content[:6] == b"ARROW1":
+        with suppress(pa.ArrowInvalid), pa.ipc.open_stream(content) as stream:
+            return content + str(stream.read_all().to_pylist()).encode()
+    return content
+
+
 @pytest.fixture(scope="class")
 def serve(workspace: E2eWorkspace) -> Iterator[subprocess.Popen[bytes]]:
     """One `perennial serve` for what changes nothing of it."""
@@ -165,6 +199,24 @@ class TestOneServe:
     ) -> None:
         message = workspace.cli("serve", check=4)
         assert f"another `perennial serve` (pid {serve.pid})" in message
+
+    def test_no_personal_data_lies_in_any_file(self, workspace: E2eWorkspace) -> None:
+        base = f"http://127.0.0.1:{workspace.api}/v1"
+        with workspace.client() as client:
+            answers = ask(client, [f"my {SEEN} {each} please" for each in PLANTED])
+        workspace.feedback([(answer.prediction_id, "card") for answer in answers])
+        labels = [{"label": "card", "text": f"new {SEEN} {each} please"} for each in PLANTED]
+        assert httpx.post(f"{base}/feedback", json={"model": "intent", "labels": labels}, timeout=20).is_success
+        wrong = [{"label": "card", "text": f"{PLANTED[1]} \ud800"}]
+        body = json.dumps({"model": "intent", "labels": wrong})
+        headers = {"Content-Type": "application/json"}
+        assert httpx.post(f"{base}/feedback", content=body, headers=headers, timeout=20).status_code == 422
+        workspace.here("label", "queue", "--json")
+        found = {path: kept_bytes(path) for path in workspace.folder.rglob("*") if path.is_file()}
+        assert sum(SEEN.encode() in content for content in found.values()) >= 2, "the log, and the ledger"
+        needles = {needle for planted in PLANTED for needle in spellings(planted)}
+        leaks = [(path.name, needle) for path, content in found.items() for needle in needles if needle in content]
+        assert leaks == []
 
     def test_served_contract_over_plain_http(self, workspace: E2eWorkspace) -> None:
         body = {
