@@ -92,7 +92,7 @@ class Privacy:
         """The epsilon of each of so many tellings of the same rows, which together tell what this allows.
 
         >>> round(Privacy(epsilon=8.0, delta=1e-5).share(3), 2)
-        4.19
+        4.18
         """
         return epsilon_of(1.0 / (self.multiplier * math.sqrt(tellings)), self.delta)
 

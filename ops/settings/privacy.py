@@ -19,7 +19,7 @@ class PrivacySettings(Section):
     version_epsilon: float | None = Field(
         None,
         gt=0,
-        description="of what one version tells of a row, at most `epsilon`; default room for three, e.g. 4.19 of 8",
+        description="of what one version tells of a row, at most `epsilon`; default room for three, e.g. 4.18 of 8",
     )
     by: Literal["sums", "gradients"] = Field(
         "sums", description="what carries the noise; gradients need the extra `privacy`, and all rows for each version"
