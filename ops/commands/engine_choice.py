@@ -67,12 +67,14 @@ def engines_beside(parts: Parts, model: str, *, compiled: bool = False) -> tuple
         )
     manifest = read_manifest(parts.workspace.bundle(model, _champion(parts, model)))
     here = hardware_precisions()
-    narrow = Precision.BF16 if Precision.BF16 in here else Precision.FP32
+    kinds = list(_KINDS)
     if compiled:
+        narrow = Precision.BF16 if Precision.BF16 in here else Precision.FP32
         check_available(EngineKind.AOTINDUCTOR, narrow)
+        kinds.append((EngineKind.AOTINDUCTOR, narrow))
     return tuple(
         (kind, precision)
-        for kind, precision in (*_KINDS, *((EngineKind.AOTINDUCTOR, narrow),) * compiled)
+        for kind, precision in kinds
         if (kind, precision) != (manifest.engine, manifest.precision)
         and (precision is not Precision.BF16 or precision in here)
     )

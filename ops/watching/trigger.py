@@ -1,5 +1,6 @@
 """Whether a retraining begins now: facts out of the ledger, put before the model's policy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,7 +17,7 @@ from perennial.continual.policy import (
     parse_policy,
 )
 from perennial.continual.records import Route, Split
-from perennial.ops.ledger import AttemptRow
+from perennial.ops.ledger import AttemptRow, CycleRow
 from perennial.ops.ledger.ports import Cycles, DriftReports, ExampleCounts, Examples, Routes, State, Versions
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
 from perennial.ops.store.workspace import Workspace
@@ -71,20 +72,20 @@ class Trigger:
         cycle = self._ledger.active_cycle(self._model)
         if route is None or not (cycle is None or cycle.on_probation):
             return None
-        rows, attempt = self._unlearnt(route), self._attempt(route)
-        calm = decide(self.policy, self._facts(route, None, rows, attempt), now)
-        drift = self._drift(route)
+        rows, attempt, cycles = self._unlearnt(route), self._attempt(route), self._cycles()
+        calm = decide(self.policy, self._facts(route, None, rows, attempt, cycles), now)
+        drift = self._drift(route, cycles)
         if calm.fire or drift.state is DriftState.OK:
             return calm
-        return decide(self.policy, self._facts(route, drift, rows, attempt), now)
+        return decide(self.policy, self._facts(route, drift, rows, attempt, cycles), now)
 
     def facts(self) -> Facts | None:
         """What the policy looks at; None before the first version."""
         route = self._ledger.route(self._model)
         if route is None:
             return None
-        attempt = self._attempt(route)
-        return self._facts(route, self._drift(route), self._unlearnt(route), attempt)
+        attempt, cycles = self._attempt(route), self._cycles()
+        return self._facts(route, self._drift(route, cycles), self._unlearnt(route), attempt, cycles)
 
     def opening(self) -> Opening | None:
         """What a cycle would begin with now; None before the first version."""
@@ -99,6 +100,9 @@ class Trigger:
     def _attempt(self, route: Route) -> AttemptRow | None:
         return self._ledger.newest_attempt(self._model, route.champion)
 
+    def _cycles(self) -> Sequence[CycleRow]:
+        return self._ledger.cycles(self._model, limit=_CYCLES)
+
     def _unlearnt(self, route: Route) -> UnlearntLabels:
         """Training labels that came since the champion learnt."""
         last = self._learnt_until(route)
@@ -111,7 +115,7 @@ class Trigger:
     def _learnt_until(self, route: Route) -> int:
         return int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
 
-    def _drift(self, route: Route) -> _Drift:
+    def _drift(self, route: Route, cycles: Sequence[CycleRow]) -> _Drift:
         watch = WATCH.read(self._ledger, self._model)
         if watch is not None and watch.version != route.champion:
             watch = None
@@ -124,25 +128,26 @@ class Trigger:
         errors = ErrorState.of(self._ledger, self._model, route.champion)
         if errors is not None and errors.since is not None:
             return _Drift(state=DriftState.ALERT, since=errors.since, signals=(_ERRORS,))
-        if watch is not None and watch.alerted is not None and not self._is_answered(watch.alerted):
+        if watch is not None and watch.alerted is not None and not _is_answered(watch.alerted, cycles):
             return _Drift(state=DriftState.ALERT, since=watch.alerted, signals=(_OVER,))
         if watch is not None and watch.level.value == DriftState.WARNING.value:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
 
-    def _is_answered(self, alerted: datetime) -> bool:
-        """Whether a cycle began after that, and was not in vain."""
-        cycles = self._ledger.cycles(self._model, limit=_CYCLES)
-        return any(row.opened_at >= alerted and row.outcome not in _IN_VAIN for row in cycles)
-
-    def _facts(self, route: Route, drift: _Drift | None, rows: UnlearntLabels, attempt: AttemptRow | None) -> Facts:
+    def _facts(
+        self,
+        route: Route,
+        drift: _Drift | None,
+        rows: UnlearntLabels,
+        attempt: AttemptRow | None,
+        cycles: Sequence[CycleRow],
+    ) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
         worth = WorthState.of(self._ledger, self._model, route.champion)
         since = seen.since or datetime.min.replace(tzinfo=UTC)
-        cycles = self._ledger.cycles(self._model, limit=_CYCLES)
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
             cycles=tuple(row.opened_at for row in cycles),
@@ -157,6 +162,11 @@ class Trigger:
             gain=_gain(worth, attempt),
             turned_away=_turned_away(attempt, rows),
         )
+
+
+def _is_answered(alerted: datetime, cycles: Sequence[CycleRow]) -> bool:
+    """Whether a cycle began after that, and was not in vain."""
+    return any(row.opened_at >= alerted and row.outcome not in _IN_VAIN for row in cycles)
 
 
 def _gain(worth: WorthState | None, attempt: AttemptRow | None) -> LearningGain | None:
