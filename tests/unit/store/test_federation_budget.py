@@ -26,9 +26,10 @@ except Refused:
 
 
 def federation(folder: Path) -> Federation:
-    """As a new process finds it."""
+    """As a new process finds it: settings written once, for another process may be reading them."""
     config = folder / "perennial.toml"
-    config.write_text('state = "state"\n')
+    if not config.exists():
+        config.write_text('state = "state"\n')
     return Federation(Workspace(load_settings(config)), "intent")
 
 
@@ -54,6 +55,7 @@ def test_a_budget_may_be_spent_whole_at_once(tmp_path: Path) -> None:
 
 def test_processes_beside_each_other_do_not_spend_the_same_rest(tmp_path: Path) -> None:
     """Two rounds of epsilon 1 are 1.47, and three would be 1.8."""
+    assert not federation(tmp_path).spent
     command = [sys.executable, "-c", _SPEND, str(tmp_path)]
     running = [subprocess.Popen([*command, f"round{number}"]) for number in range(3)]
     assert sorted(process.wait(timeout=120) for process in running) == [0, 0, 4]
