@@ -27,11 +27,11 @@ _HINT = re.compile(r"retry after (\d+(?:\.\d+)?) s")
 _NOT_READY = re.compile("is not ready|available versions")
 _WITHIN_A_STREAM = "None"  # an error there has a message alone
 CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
-    # no global pool of connections: a restarted server must not be met with an old channel's back-off
+    # no global pool of connections: a restarted server must not be met with an old channel's back-off.
+    # The least back-off stays at gRPC's 20 s, for it is also the time in which a far server must greet.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )

@@ -4,6 +4,7 @@ import asyncio
 import queue
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,6 +48,7 @@ def stream_rewrite(
         ClientError: it is refused, takes too long, or nobody answers.
     """
     from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
 
     answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     end = time.monotonic() + timeout_s
@@ -54,7 +56,8 @@ def stream_rewrite(
     try:
         with inference_errors(url, model):
             client.start_stream(callback=partial(_take, answers), headers=trace_headers())
-            client.async_stream_infer(f"{model}{_STREAM}", _inputs(rewrite, key), timeout=int(timeout_s * 1e6))
+            with suppress(InferenceServerException):  # a stream that is over has told its callback why: read below
+                client.async_stream_infer(f"{model}{_STREAM}", _inputs(rewrite, key), timeout=int(timeout_s * 1e6))
             while True:
                 made = _next(answers, end, model, url)
                 yield made

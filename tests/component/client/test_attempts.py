@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +165,49 @@ def test_a_busy_server_is_asked_again_after_its_hint(ask: Callable[..., Any], se
     assert ask("predict", "my card").label == "card"
     assert time.monotonic() - began >= 0.4
     assert len(servers.came) == 3
+
+
+def test_a_far_server_has_time_to_greet(ask: Callable[..., Any], servers: Servers) -> None:
+    """Its first words take longer than any pause between two attempts to connect."""
+    with _far(servers.grpc_port, first_words_s=0.8) as port:
+        once = {"grpc": f"127.0.0.1:{port}", "retry": Retry(attempts=1)}
+        assert ask("predict", "my card", **once).label == "card"
+
+
+@contextmanager
+def _far(port: int, *, first_words_s: float) -> Iterator[int]:
+    """A port that leads to another, from which the first words come late."""
+    open_sockets = list[socket.socket]()
+
+    def pass_on(source: socket.socket, target: socket.socket, pause_s: float) -> None:
+        try:
+            while data := source.recv(65_536):
+                time.sleep(pause_s)
+                pause_s = 0.0
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            """One side has gone."""
+
+    def accept(door: socket.socket) -> None:
+        try:
+            while True:
+                near, _ = door.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                open_sockets.extend((near, far))
+                for way in ((near, far, 0.0), (far, near, first_words_s)):
+                    threading.Thread(target=pass_on, args=way, daemon=True).start()
+        except OSError:
+            """The door is closed."""
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=accept, args=(door,), daemon=True).start()
+        try:
+            yield door.getsockname()[1]
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            for each in open_sockets:
+                each.close()
 
 
 def test_many_texts_are_asked_in_parts_and_answered_in_order(ask: Callable[..., Any], servers: Servers) -> None:
