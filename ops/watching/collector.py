@@ -74,9 +74,9 @@ def collect(
         admitted, bad = _examples(
             model, [(p, answered[p.prediction_id]) for p in page if p.prediction_id in answered], joiner
         )
-        stored = _store(ledger, model, admitted, joiner, holdout_share)
+        stored, not_stored = _store(ledger, model, admitted, joiner, holdout_share)
         joiner.stored([row.example for row in stored])
-        bad += [row.pending for row in admitted if row not in stored]
+        bad += [row.pending for row in not_stored]
         absent = [p for p in page if p.prediction_id not in answered]
         lost = [p for p in absent if now - p.received_at > give_up_after]
         _postpone(
@@ -127,9 +127,12 @@ def _examples(
 
 def _store(
     ledger: CollectorLedger, model: str, rows: list[_Joined], joiner: Joiner, holdout_share: float
-) -> list[_Joined]:
-    """Store the rows together, or one by one where the database takes offence at any of them; return those stored."""
+) -> tuple[list[_Joined], list[_Joined]]:
+    """Store the rows together, or one by one where the database takes offence at any of them.
 
+    Returns:
+        Those that are stored, and those that are refused.
+    """
     identity = joiner.task.identity
 
     def add(part: Sequence[_Joined]) -> None:
@@ -139,8 +142,11 @@ def _store(
     try:
         add(rows)
     except DataError:
-        return [row for row in rows if _stored_alone(add, model, row)]
-    return rows
+        kept: tuple[list[_Joined], list[_Joined]] = ([], [])
+        for row in rows:
+            kept[0 if _stored_alone(add, model, row) else 1].append(row)
+        return kept
+    return rows, []
 
 
 def _stored_alone(add: Callable[[Sequence[_Joined]], None], model: str, row: _Joined) -> bool:
