@@ -33,6 +33,7 @@ from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
 from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.sums_writer import SumsWriter
 from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import (
     OTHERS_FILE,
@@ -74,23 +75,30 @@ class FastModel:
 
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
     """`fit_fast`, written to the spec's `out` folder with `model.json` last."""
-    with nullcontext() if spec.previous is None else one_thread_each():  # an update has what serves beside it
+    modest = nullcontext() if spec.previous is None else one_thread_each()  # an update has what serves beside it
+    with modest, SumsWriter(spec.out / STATISTICS_FILE) as writer:
         if spec.learner is LearnerName.AUTO:
-            model = _fit_better(spec, context, embedder)
+            model = _fit_better(spec, context, embedder, writer)
         else:
-            model = fit_fast(spec, context, embedder, head=spec.learner.value)
+            model = fit_fast(spec, context, embedder, head=spec.learner.value, writer=writer)
         context.checkpoint()
-        write_fast(spec.out, model)
+        write_fast(spec.out, model, writer)
     model.card.write(spec.out)
     logger.info("training.fast_model_trained", extra={"rows": model.statistics.rows, "classes": len(model.head.labels)})
     return model.card
 
 
-def write_fast(out: Path, model: FastModel) -> None:
-    """Writes the head and its sums; the card is left to the caller, who writes it last."""
+def write_fast(out: Path, model: FastModel, writer: SumsWriter | None = None) -> None:
+    """Writes the head and its sums; the card is left to the caller, who writes it last.
+
+    A `writer` may have begun to write the sums.
+    """
     out.mkdir(parents=True, exist_ok=True)
     drop_card(out)  # an older result here must not vouch for half of a new one
-    model.statistics.save(out / STATISTICS_FILE)
+    if writer is None:
+        model.statistics.save(out / STATISTICS_FILE)
+    else:
+        writer.finish(model.statistics)
     write_head(out, model.head)
     if model.open_set is None:
         (out / OPEN_SET_FILE).unlink(missing_ok=True)
@@ -105,7 +113,12 @@ def write_fast(out: Path, model: FastModel) -> None:
 
 
 def fit_fast(
-    spec: JobSpec, context: Context, embedder: Embedder | None = None, *, head: str = "kernel_lda"
+    spec: JobSpec,
+    context: Context,
+    embedder: Embedder | None = None,
+    *,
+    head: str = "kernel_lda",
+    writer: SumsWriter | None = None,
 ) -> FastModel:
     """Learns the spec's rows into a head in closed form.
 
@@ -150,6 +163,8 @@ def fit_fast(
         sums.drop_anchors()
     for label, several in variants.items():
         sums.anchor(label, ClassRows(X=texts(several), labels=[label] * len(several), texts=several))
+    if writer is not None and carried is not None:
+        writer.begin(sums)
     whole: ClassesLearner = sums if others is None else others.joined(sums)
     context.report("learn", 1, 1)
     context.checkpoint()
@@ -193,7 +208,7 @@ def fit_fast(
     )
 
 
-def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
+def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None, writer: SumsWriter) -> FastModel:
     """The closed form that the previous model has on this encoder; without, the one that held-out rows like better.
 
     The ridge stays unless a kernel LDA is better by more than two standard errors; one that is not ahead with a
@@ -206,7 +221,7 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
     if spec.previous is not None:
         card = read_card(spec.previous)
         if card.head in CLOSED_FORMS and card.encoder_fingerprint == texts.fingerprint:
-            return fit_fast(spec, context, embedder, head=card.head)
+            return fit_fast(spec, context, embedder, head=card.head, writer=writer)
     if FastSettings.of(spec.params).shrinkage is not None:
         return fit_fast(spec, context, embedder)
     ridge = fit_fast(spec, context, embedder, head="ridge")

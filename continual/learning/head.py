@@ -1,11 +1,9 @@
 """A solved head: what an exporter bakes into the graph."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,11 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.fourier import FourierFeatures, WideFourier
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.mapped_rows import MappedRows, mapped_rows, name_of
 
-__all__ = ["HeadWeights", "Priors", "RowFeatures", "WideHead", "mapped_once", "note_mapped"]
+__all__ = ["HeadWeights", "Priors", "RowFeatures", "WideHead", "note_mapped"]
 
 _BLOCK = 2048  # rows mapped at a time
-_MOST_KEPT = 2**23  # features of embeddings that `mapped_once` keeps: 64 MB, and those of words beside them
 
 
 class Priors(StrEnum):
@@ -39,9 +37,6 @@ class RowFeatures:
 
     of_embeddings: NDArray[np.float64]  # (rows, D)
     of_words: NDArray[np.float64] | None = None  # (rows, L)
-
-
-_mapped_before: ContextVar[dict[bytes, RowFeatures] | None] = ContextVar("mapped_before", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +111,28 @@ class WideHead:
         self._head = head
         self._weight = head.weight.astype(np.float64).T
         self._lexical = None if head.lexical is None else head.lexical.astype(np.float64).T
-        self._fourier: WideFourier | None = None
 
     def logits(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None = None) -> NDArray[np.float64]:
         """See `HeadWeights.logits`."""
-        head = self._head
+        head, known = self._head, mapped_rows()
         if head.lexical is not None and head.words is not None and texts is None:
             raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
+        if known is not None:
+            return self._of_known(known, X, texts)
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(X), _BLOCK)]
-        scores = [self.scores(self._mapped(X[rows], None if texts is None else texts[rows])) for rows in blocks]
+        scores = [self.scores(self._map(X[rows], None if texts is None else texts[rows])) for rows in blocks]
         return np.concatenate(scores) if scores else np.empty((0, len(head.labels)))
+
+    def _of_known(
+        self, known: MappedRows, X: NDArray[np.floating[Any]], texts: Sequence[str] | None
+    ) -> NDArray[np.float64]:
+        """The same with rows that need not be mapped again."""
+        head = self._head
+        scores: NDArray[np.float64] = known.of_embeddings(X, self._way, self._wide, self._weight) + head.bias
+        if self._lexical is None or head.words is None or texts is None:
+            return scores
+        scores += known.of_words(texts, head.words, self._lexical)
+        return scores if head.link is None else head.link(scores).astype(np.float64)
 
     def scores(self, rows: RowFeatures) -> NDArray[np.float64]:
         """See `HeadWeights.scores`."""
@@ -137,58 +144,28 @@ class WideHead:
         scores += rows.of_words @ self._lexical
         return scores if self._head.link is None else self._head.link(scores).astype(np.float64)
 
-    def _mapped(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
-        head, kept = self._head, _mapped_before.get()
-        if kept is None:
-            return self._map(X, texts)
-        known = kept.get(_key(head, X, texts))
-        if known is None:
-            known = self._map(X, texts)
-            note_mapped(head, X, texts, known)
-        return known
+    @cached_property
+    def _way(self) -> bytes:
+        return name_of(self._head.omega, self._head.phase)
+
+    @cached_property
+    def _wide(self) -> WideFourier:
+        return WideFourier(FourierFeatures(omega=self._head.omega, phase=self._head.phase))
 
     def _map(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
-        head = self._head
-        if self._fourier is None:
-            self._fourier = WideFourier(FourierFeatures(omega=head.omega, phase=head.phase))
+        words = self._head.words
         return RowFeatures(
-            of_embeddings=self._fourier(X), of_words=None if head.words is None or texts is None else head.words(texts)
+            of_embeddings=self._wide(X), of_words=None if words is None or texts is None else words(texts)
         )
-
-
-@contextmanager
-def mapped_once() -> Iterator[None]:
-    """Inside, rows are mapped once for all heads that see them alike; so many features stay in memory until the end.
-
-    >>> head = HeadWeights(labels=("a",), omega=np.zeros((2, 2), np.float32), phase=np.zeros(2, np.float32),
-    ...                    weight=np.eye(1, 2, dtype=np.float32), bias=np.zeros(1, np.float32), temperature=1.0)
-    >>> with mapped_once():
-    ...     [WideHead(each).logits(np.ones((1, 2))).tolist() for each in (head, head.cooled(2.0))]
-    [[[1.0]], [[0.5]]]
-    """
-    token = _mapped_before.set({})
-    try:
-        yield
-    finally:
-        _mapped_before.reset(token)
 
 
 def note_mapped(
     head: HeadWeights, X: NDArray[np.floating[Any]], texts: Sequence[str] | None, rows: RowFeatures
 ) -> None:
     """Within `mapped_once`, have these features of rows stand for what this head, or one alike, would map them to."""
-    kept = _mapped_before.get()
-    if kept is None:
+    known = mapped_rows()
+    if known is None:
         return
-    if sum(each.of_embeddings.size for each in kept.values()) + rows.of_embeddings.size <= _MOST_KEPT:
-        kept[_key(head, X, texts)] = rows
-
-
-def _key(head: HeadWeights, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> bytes:
-    """Names the features of rows, whichever head maps them."""
-    seen = hashlib.blake2b(repr((X.dtype.str, X.shape, head.omega.shape, head.words)).encode())
-    for array in (X, head.omega, head.phase):
-        seen.update(np.ascontiguousarray(array).data)
-    if head.words is not None and texts is not None:
-        seen.update("\0".join(map(repr, texts)).encode("utf-8", "surrogatepass"))
-    return seen.digest()
+    known.note_embeddings(X, name_of(head.omega, head.phase), rows.of_embeddings)
+    if head.words is not None and texts is not None and rows.of_words is not None:
+        known.note_words(texts, head.words, rows.of_words)

@@ -15,8 +15,8 @@ from pathlib import Path
 from perennial.continual.errors import InputError, PerennialError
 from perennial.continual.jobs.priority import lower_priority
 from perennial.continual.learning.context import Cancelled, Context, WorkedAhead
-from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.learners import LEARNERS, train_model
+from perennial.continual.learning.mapped_rows import mapped_once
 from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["log_to_stderr", "main"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.calibration import Link
+from perennial.continual.learning.mapped_rows import mapped_rows
 from perennial.continual.preparation import clean
 
 __all__ = ["KNOWN", "LINK", "OF_WORDS", "LexicalFeatures", "WordScores"]
@@ -199,6 +200,8 @@ class WordScores:
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""
+        if (known := mapped_rows()) is not None:
+            return known.of_words(texts, self._features, self._weight)
         scores = [self._of_few(texts[start : start + _FEW]) for start in range(0, len(texts), _FEW)]
         return np.concatenate(scores) if scores else np.zeros((0, self._weight.shape[1]), dtype=np.float32)
 

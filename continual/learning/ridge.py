@@ -1,7 +1,7 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -66,16 +66,25 @@ class Ridge(AnchoredSums):
 
     def mapped(self, rows: ClassRows) -> Floats:
         """Features of rows, (rows, D): one sketch after the other, in each those of the encoder first."""
-        sketches = self.lexical.sketches
-        known = rows.features
-        both = [
-            self.features(rows.X) if known is None else known.of_embeddings,
-            self.lexical(rows.texts or []) if known is None or known.of_words is None else known.of_words,
-        ]
-        each = [block.reshape(len(rows), sketches, block.shape[1] // sketches) for block in both]
-        features: Floats = np.concatenate(each, axis=2).reshape(len(rows), self._sums.size)
-        features *= np.sqrt(sketches)  # so that a sketch's own have the length that those of all have together
+        seen = self._see(rows) if rows.features is None else rows.features
+        features = np.empty((len(rows), self._sums.size))
+        for sketch, columns in enumerate(self._sums.columns):
+            self._of_sketch(seen, sketch, out=features[:, columns])
         return features
+
+    def _of_sketch(self, seen: RowFeatures, sketch: int, out: Floats | None = None) -> Floats:
+        """What rows that were seen are to one sketch, (rows, D / sketches)."""
+        blocks = [block for block in (seen.of_embeddings, seen.of_words) if block is not None]
+        sizes = [block.shape[1] // self.lexical.sketches for block in blocks]
+        own = np.empty((len(blocks[0]), sum(sizes))) if out is None else out
+        root, start = (
+            np.sqrt(self.lexical.sketches),
+            0,
+        )  # so that its own have the length that those of all have together
+        for block, size in zip(blocks, sizes, strict=True):
+            np.multiply(block[:, sketch * size : (sketch + 1) * size], root, out=own[:, start : start + size])
+            start += size
+        return own
 
     def seen(self, rows: ClassRows) -> RowFeatures:
         """Rows as every head of these sums sees them."""
@@ -83,7 +92,12 @@ class Ridge(AnchoredSums):
         return self._see(rows) if self._ahead is None else self._ahead.seen(rows, self._see)
 
     def _see(self, rows: ClassRows) -> RowFeatures:
-        return RowFeatures(of_embeddings=self.features(rows.X), of_words=self.lexical(rows.texts or []))
+        kinds: tuple[Callable[[], Floats], ...] = (
+            lambda: self.features(rows.X),
+            lambda: self.lexical(rows.texts or []),
+        )
+        of_embeddings, of_words = on_each(lambda kind: kind(), kinds)
+        return RowFeatures(of_embeddings=of_embeddings, of_words=of_words)
 
     def look_ahead(self, penalty: Penalty, proof: ClassRows, others: ClassRows) -> None:
         """Work out what the next update's solutions with this penalty need of what is in now.
@@ -176,17 +190,21 @@ class Ridge(AnchoredSums):
         if self._anchors or not 0 < len(more) <= each // 2 or not set(more.labels) <= set(self.labels):
             return super().solve_with(more, penalty)
         self._check(more)
-        equations, features = self.equations(penalty.anchor_rows), self.mapped(more)
+        equations = self.equations(penalty.anchor_rows)
+        seen = self.seen(more) if more.features is None else more.features
         members = np.zeros((len(equations[0].labels), len(more)))
         members[places_of(more.labels, equations[0].labels), np.arange(len(more))] = 1.0
 
+        def own_features(place: int) -> Floats:
+            return self._of_sketch(seen, place)
+
         def both(place: int) -> tuple[Regression, Regression]:
-            own = np.ascontiguousarray(features[:, self._sums.columns[place]])
+            own = own_features(place)
             solver = Solver(equations[place], penalty)
             return solver.solution(), solver.with_rows(own, members.sum(axis=1), members @ own)
 
         ahead = self._ahead
-        heads = None if ahead is None else ahead.solutions(equations, penalty, more, features, members)
+        heads = None if ahead is None else ahead.solutions(equations, penalty, more, own_features, members)
         if heads is not None:
             logger.info("training.solved_by_what_was_ready")
         heads = heads or on_each(both, range(len(equations)))

@@ -44,7 +44,7 @@ class RidgeAhead:
         self._seen, self._proof = seen, len(proof)
         pairs = list(zip(sketches, columns, strict=True))
         self._halves = on_each(lambda pair: pair[0].halves(proof[:, pair[1]]), pairs)  # (D, rows) each
-        self._added = [np.zeros((0, proof.shape[1]))]
+        self._size, self._added = proof.shape[1], list[Floats]()
 
     def seen(self, rows: ClassRows, see: See) -> RowFeatures:
         """Rows as heads see them; those that are not known are looked at now."""
@@ -62,10 +62,11 @@ class RidgeAhead:
             both[known], both[strange] = of_known[taken], of_new
             return both
 
-        of_embeddings = whole(self._seen.of_embeddings, new.of_embeddings)
+        kinds = [(each.of_embeddings, each.of_words) for each in (self._seen, new)]
+        of_embeddings, of_words = on_each(lambda pair: whole(*pair), list(zip(*kinds, strict=True)))
         if of_embeddings is None:
             raise AssertionError("every row has an embedding")
-        return RowFeatures(of_embeddings=of_embeddings, of_words=whole(self._seen.of_words, new.of_words))
+        return RowFeatures(of_embeddings=of_embeddings, of_words=of_words)
 
     def noting(self, known: Collection[int], mapped: Features) -> Features:
         """What maps rows that are added, and notes those whose keys are not known."""
@@ -73,17 +74,23 @@ class RidgeAhead:
 
         def noted(rows: ClassRows) -> Floats:
             features, keys = mapped(rows), rows.keys or ()
-            self._added.append(features[[row for row, key in enumerate(keys) if key not in before]])
+            new = [row for row, key in enumerate(keys) if key not in before]
+            self._added.append(features if len(new) == len(features) else features[new])
             return features
 
         return noted
+
+    def _all_added(self) -> Floats:
+        if len(self._added) == 1:
+            return self._added[0]
+        return np.concatenate([np.zeros((0, self._size)), *self._added])
 
     def solutions(
         self,
         equations: Sequence[NormalEquations],
         penalty: Penalty,
         more: ClassRows,
-        features: Floats,
+        features: Callable[[int], Floats],
         members: Floats,
     ) -> list[tuple[Regression, Regression]] | None:
         """Of each sketch the regression of what is in now and the one with `more` rows; None where that is not exact.
@@ -92,16 +99,15 @@ class RidgeAhead:
             equations: each sketch's, of the sums as they are now.
             penalty: what is put on them.
             more: rows that are not in.
-            features: theirs, (rows, D).
+            features: gives theirs of a sketch, (rows, D).
             members: 1 where a row is of a class, (C, rows).
         """
         if any(sketch.penalty != penalty for sketch in self._sketches):
             return None
-        added = np.concatenate(self._added)
+        added = self._all_added()
 
         def both(place: int) -> tuple[Regression, Regression] | None:
-            own = np.ascontiguousarray(features[:, self._columns[place]])
-            now = equations[place]
+            own, now = features(place), equations[place]
             whole = replace(now, counts=now.counts + members.sum(axis=1), sums=now.sums + members @ own, beside=own)
             proof = ProofRows(halves=self._half(place, more.texts or (), own), members=members)
             fresh = np.ascontiguousarray(added[:, self._columns[place]])

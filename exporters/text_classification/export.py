@@ -97,8 +97,10 @@ class TextExportable(LabelsExportable):
 
     def sidecars(self, folder: Path) -> None:
         """Tokenizer, labels, card, head, sums, and the encoder where it was tuned."""
+        self.write_model_files(
+            folder
+        )  # first: what lies there for a moment need be hashed but once, and sums are large
         self.trained.write_tokenizer(folder / TOKENIZER_FILE)
-        self.write_model_files(folder)
 
     def part(self, folder: Path) -> Mapping[str, Any]:
         """See `TextPart`."""

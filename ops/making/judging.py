@@ -28,8 +28,8 @@ from perennial.continual.fairness.limits import FairnessLimit
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.intervals import surely_below
 from perennial.continual.jobs.memory import resident_mb
-from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.lapack import one_thread_each
+from perennial.continual.learning.mapped_rows import MappedRows, mapped_once
 from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.trained import PROOF_FILE
@@ -111,13 +111,20 @@ class Compared:
     timed: Sequence[Any]  # inputs
 
 
-def compare(spec: JudgingSpec, opened: Opened | None = None) -> Compared:
+def compare(spec: JudgingSpec, opened: Opened | None = None, known: MappedRows | None = None) -> Compared:
     """Let both bundles answer all rows once. An engine of the challenger that is `opened` is not opened again.
+
+    Rows that are `known` as heads see them are not mapped again.
 
     Raises:
         BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers, or
             answers worse than it was proved.
     """
+    with mapped_once(known):
+        return _compared(spec, opened)
+
+
+def _compared(spec: JudgingSpec, opened: Opened | None) -> Compared:
     cache, task = None if spec.cache is None else Path(spec.cache), task_named(spec.task)
     before, bundle = Path(spec.champion_bundle), Path(spec.challenger_bundle)
     challenger, loaded = _test_loaded(bundle, spec.threads, cache, opened)
@@ -137,24 +144,23 @@ def compare(spec: JudgingSpec, opened: Opened | None = None) -> Compared:
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
     known = champion.side.vocabulary
     proofs = side.further_proofs(None if spec.memory is None else Path(spec.memory))
-    with mapped_once():
-        _check_served(answers[1], side.open(bundle))
-        evidence = GateEvidence(
-            champion=spec.champion,
-            challenger=spec.challenger,
-            fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
-            old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
-            challenger_calibration_error=answers[1].calibration_error(),
-            champion_latency_ms=0.0,
-            challenger_latency_ms=0.0,
-            logged=None
-            if outcomes is None
-            else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
-            further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
-            champion_variety=answers[0].variety(),
-            challenger_variety=answers[1].variety(),
-            bounded=(*_bounded(answers, spec), *_probed(rows, champion, challenger, spec)),
-        )
+    _check_served(answers[1], side.open(bundle))
+    evidence = GateEvidence(
+        champion=spec.champion,
+        challenger=spec.challenger,
+        fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
+        old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
+        challenger_calibration_error=answers[1].calibration_error(),
+        champion_latency_ms=0.0,
+        challenger_latency_ms=0.0,
+        logged=None
+        if outcomes is None
+        else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
+        further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
+        champion_variety=answers[0].variety(),
+        challenger_variety=answers[1].variety(),
+        bounded=(*_bounded(answers, spec), *_probed(rows, champion, challenger, spec)),
+    )
     gain, rng, rules = evidence.fresh.difference_points(), np.random.default_rng(spec.seed), GateRules(**spec.rules)
     if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
         evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))

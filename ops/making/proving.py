@@ -20,6 +20,7 @@ from typing import Any, Self
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import PerennialError
 from perennial.continual.learning.lapack import one_thread_each
+from perennial.continual.learning.mapped_rows import MappedRows
 from perennial.continual.records import PromotionDecision
 from perennial.exporters.bundle import MANIFEST, digest
 from perennial.exporters.job import Finish, Opened, run
@@ -74,14 +75,14 @@ def _asked(spec: JudgingSpec) -> str:
 class _Beside:
     """A comparison beside the proof of an engine; the newest one's is kept while its engine is not refused."""
 
-    def __init__(self, spec: JudgingSpec, pool: ThreadPoolExecutor) -> None:
-        self._spec, self._pool = spec, pool
+    def __init__(self, spec: JudgingSpec, pool: ThreadPoolExecutor, known: MappedRows | None = None) -> None:
+        self._spec, self._pool, self._known = spec, pool, known
         self._found: Future[Compared] | None = None
 
     def begin(self, opened: Opened, bundle: Path) -> Finish:
         """See `export_bundle`."""
         spec = replace(self._spec, challenger_bundle=str(bundle))
-        found = self._found = self._pool.submit(copy_context().run, compare, spec, opened)
+        found = self._found = self._pool.submit(copy_context().run, compare, spec, opened, self._known)
 
         def finish(accepted: bool) -> None:
             wait([found])
@@ -99,14 +100,14 @@ class _Beside:
         return decide(self._spec, compared=None if self._found is None else self._found.result())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit as the export does; a judgement that fails is left to its own step."""
+def main(arguments: Sequence[str], known: MappedRows | None = None) -> int:
+    """Exit as the export does; a judgement that fails is left to its own step. `known` is what was mapped ahead."""
     export, judge = (Path(argument) for argument in arguments)
     spec = JudgingSpec(**json.loads(judge.read_text(encoding="utf-8")))
     if (Path(spec.challenger_bundle) / MANIFEST).is_file():
         return 0  # by a try that something killed while it judged
     with one_thread_each(), ThreadPoolExecutor(1, "judgement") as pool:  # of numpy; an engine has threads of its own
-        beside = _Beside(spec, pool)
+        beside = _Beside(spec, pool, known)
         code = run(export, beside.begin)
         if code == 0:
             try:

@@ -9,18 +9,23 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from perennial.continual.errors import DataError, PerennialError
 from perennial.continual.jobs.memory import available_mb
 from perennial.continual.jobs.told import told_after
+from perennial.continual.learning.lapack import one_thread_each
+from perennial.continual.learning.mapped_rows import MappedRows, mapped_once
+from perennial.continual.learning.trained import PROOF_FILE
 from perennial.exporters.build import engines_to_try
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.port import exportable
 from perennial.exporters.runtime import load_engine, load_exact
 from perennial.exporters.spec import ExportSpec
+from perennial.exporters.text_classification.given import head_on_given
+from perennial.exporters.text_classification.part import TOKENIZER_FILE
+from perennial.exporters.text_classification.texts import read_texts
 from perennial.ops.making import proving
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
@@ -34,15 +39,29 @@ _FREE_MB = 1_000.0  # of memory, below which nothing is made ready
 def main(arguments: Sequence[str]) -> int:
     """Make ready, wait for the order, and be the job."""
     bundle, last, threads = arguments[:3]  # what follows tells one job from another
-    order = told_after(partial(_made_ready, Path(bundle), Path(last), int(threads)))
-    return 0 if order is None else proving.main(order)
+    work = _Work(Path(bundle), Path(last), int(threads))
+    order = told_after(work.run)
+    return 0 if order is None else proving.main(order, work.mapped)
 
 
-def _made_ready(bundle: Path, last: Path, threads: int) -> None:
-    """Read, import and compile what the export will; whatever is wrong with the champion, the export itself says it."""
+class _Work:
+    def __init__(self, bundle: Path, last: Path, threads: int) -> None:
+        self._all = bundle, last, threads
+        self.mapped: MappedRows | None = None  # None while that is under way
+
+    def run(self) -> None:
+        """Make all of it ready."""
+        self.mapped = _made_ready(*self._all)
+
+
+def _made_ready(bundle: Path, last: Path, threads: int) -> MappedRows | None:
+    """Read, import and compile what the export will; whatever is wrong with the champion, the export itself says it.
+
+    Returns the rows as heads see them, where there was time and memory for all.
+    """
     free = available_mb()
     if free is not None and free < _FREE_MB:
-        return
+        return None
     try:
         engines_to_try()
         spec = ExportSpec.from_record(json.loads(last.read_text(encoding="utf-8")))
@@ -51,8 +70,11 @@ def _made_ready(bundle: Path, last: Path, threads: int) -> None:
             Golden.read(bundle).check(version.engine)
         version.answers([serving_side(spec.task).probe])
         _rows_known(spec, bundle, threads)
+        with one_thread_each():
+            return _mapped(spec, version, bundle)
     except (PerennialError, OSError, ValueError) as error:
         logger.warning("export.not_made_ready", extra={"error": str(error)})
+    return None
 
 
 def _rows_known(spec: ExportSpec, bundle: Path, threads: int) -> None:
@@ -65,6 +87,17 @@ def _rows_known(spec: ExportSpec, bundle: Path, threads: int) -> None:
         return
     if (engine := load_exact(bundle, threads=threads, reread=False)) is not None:
         exact.learn(rows, model.answerer(_WhileKept(engine, spec.held_out), bundle))
+
+
+def _mapped(spec: ExportSpec, version: BundledVersion, bundle: Path) -> MappedRows | None:
+    """The rows that proved the champion as its heads see them, by what its engine gives for them."""
+    if spec.embeddings is None or not all((bundle / name).is_file() for name in (PROOF_FILE, TOKENIZER_FILE)):
+        return None
+    mapped, texts = MappedRows(), read_texts(spec.held_out)[0]
+    engine = head_on_given(_WhileKept(version.engine, spec.held_out), bundle, spec.embeddings, texts)
+    with mapped_once(mapped):
+        BundledVersion(engine, version.side).answers(texts)
+    return mapped
 
 
 class _WhileKept:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from perennial.continual.learning import head as module
+from perennial.continual.learning import mapped_rows as module
 from perennial.continual.learning.fourier import FourierFeatures, WideFourier
-from perennial.continual.learning.head import HeadWeights, mapped_once, note_mapped
-from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.head import HeadWeights, note_mapped
+from perennial.continual.learning.lexical import LexicalFeatures, WordScores
+from perennial.continual.learning.mapped_rows import MappedRows, mapped_once
 
 ROWS = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 TEXTS = ["my card", "a loan", "", "trip"]
@@ -55,20 +56,39 @@ def test_heads_with_equal_features_share_them_and_answer_as_they_do_alone(mapped
     assert mapped == [4, 4]
 
 
-def test_what_is_not_alike_is_mapped_by_itself(mapped: list[int]) -> None:
+def test_only_what_is_not_alike_is_mapped_again(mapped: list[int]) -> None:
     head = a_head(1)
     with mapped_once():
         head.logits(ROWS, TEXTS)
         for other, rows, texts in (
             (a_head(1, features=1), ROWS, TEXTS),
-            (a_head(1, lexical=24), ROWS, TEXTS),
+            (a_head(1, lexical=24), ROWS, TEXTS),  # reads other words, and sees embeddings alike
             (head, ROWS[::-1], TEXTS),
             (head, ROWS.astype(np.float64), TEXTS),
-            (head, ROWS, ["my card\0a loan", "", "trip", ""]),
+            (head, np.concatenate([ROWS[2:], -ROWS[:1]]), ["my card\0a loan", "", "trip"]),
         ):
             found = other.logits(rows, texts)
-            assert len(found) == 4
-    assert mapped == [4] * 6
+            wanted = other.scores(other.mapped(rows, texts))
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+            mapped.pop()  # by the line before
+    assert mapped == [4, 4, 4, 1]
+
+
+def test_rows_that_were_mapped_before_are_known_in_any_order_and_beside_others(mapped: list[int]) -> None:
+    head, known = a_head(1), MappedRows()
+    with mapped_once(known):
+        head.logits(ROWS[:3], TEXTS[:3])
+    alone, words = (
+        head.logits(ROWS[::-1], TEXTS[::-1]),
+        WordScores(np.ones((2, 12), np.float32), LexicalFeatures.of_size(12)),
+    )
+    of_words = words(TEXTS)
+    mapped.clear()
+    with mapped_once(known):
+        np.testing.assert_allclose(head.logits(ROWS[::-1], TEXTS[::-1]), alone, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(words(TEXTS), of_words, rtol=0, atol=1e-6)
+        assert head.logits(ROWS[:0], []).shape == (0, 2)
+    assert mapped == [1]
 
 
 def test_features_that_are_known_already_stand_for_the_rows(mapped: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from perennial.continual.learning.answering import answer
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
-from perennial.continual.learning.head import mapped_once
 from perennial.continual.learning.learners import sums_hold
+from perennial.continual.learning.mapped_rows import mapped_once
 from perennial.continual.learning.proof_answers import answer_holdout, read_proof_answers
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.sums import load_keys

@@ -45,7 +45,8 @@ def exact(head: Ridge, more: ClassRows) -> list[tuple[Regression, Regression]] |
     assert head._ahead is not None
     equations, members = head.equations(), np.zeros((len(head.labels), len(more)))
     members[places_of(more.labels, head.labels), np.arange(len(more))] = 1.0
-    return head._ahead.solutions(equations, PENALTY, more, head.mapped(more), members)
+    own = np.split(head.mapped(more), len(equations), axis=1)
+    return head._ahead.solutions(equations, PENALTY, more, own.__getitem__, members)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perennial.continual.learning.fourier import WideFourier
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.replies import Matcher, Question, Reply
 from perennial.continual.learning.trained import write_head, write_proof
@@ -18,10 +19,12 @@ from perennial.exporters.batches import row_count, run_sorted
 from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.engine import Engine
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.spec import ExportSpec
 from perennial.exporters.text_classification import known_embeddings
 from perennial.exporters.text_classification.given import head_on_given
-from perennial.ops.making import judging
-from perennial.ops.making.judging import time_alone
+from perennial.exporters.text_classification.head_arithmetic import HeadOnEngine
+from perennial.ops.making import judging, proving_ahead
+from perennial.ops.making.judging import JudgingSpec, time_alone
 from perennial.ops.serving import bundled
 from perennial.ops.store.reply_store import ReplyStore
 from tests.component.triton_fixtures import LABELS, write_bundle
@@ -168,6 +171,35 @@ def test_a_text_is_asked_of_an_encoder_once_and_heads_are_judged_alike(bundles, 
         for name in known["figures"].keys() - measured:
             assert known["figures"][name] == pytest.approx(anew["figures"][name], abs=1e-4), name
         assert known["reasons"] == anew["reasons"]
+
+
+def test_rows_that_were_mapped_while_an_export_waited_are_mapped_no_more_and_decide_alike(
+    bundles, tmp_path, monkeypatch
+):
+    pair = [write_bundle(tmp_path / name, number) for number, name in ((1, "one"), (2, "two"))]
+    for bundle in pair:
+        _give_heads(bundle, 0)
+    anew = decided(tmp_path, monkeypatch, *map(str, pair), embeddings=str(tmp_path / "embeddings"))
+    spec = JudgingSpec(**json.loads((tmp_path / "judge.json").read_text()))
+    held_out = tmp_path / "heldout.json"
+    held_out.write_text(json.dumps([{"text": text} for text in TEXTS]))
+    export = ExportSpec(
+        trained_dir=pair[0], out_dir=pair[0], held_out=held_out, model="m", version=1, embeddings=Path(spec.embeddings)
+    )
+    version = bundled.BundledVersion.load(pair[0], proved=True)
+    ahead = proving_ahead._mapped(export, version, pair[0])
+    assert ahead is not None
+    mapped: list[int] = []
+    for owner, name in ((WideFourier, "__call__"), (HeadOnEngine, "_features")):
+        how = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda self, X, how=how: mapped.append(len(X)) or how(self, X))
+    one, none = judging.compare(spec, known=ahead).evidence, list(mapped)
+    other = judging.compare(spec).evidence
+    assert (none, bool(mapped)) == ([], True)
+    assert one.fresh.challenger_scores.tolist() == other.fresh.challenger_scores.tolist()
+    assert np.mean(one.fresh.challenger_scores) == anew["figures"]["fresh_challenger_accuracy"]
+    held_out.unlink()
+    assert proving_ahead._made_ready(pair[0], tmp_path / "export.json", 1) is None, "what is not there is not mapped"
 
 
 @pytest.mark.parametrize("changed", [{"options": {"inference_precision": "bf16"}}, {"graph_fingerprint": "another"}])

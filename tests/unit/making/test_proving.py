@@ -138,7 +138,7 @@ def test_an_export_that_waits_has_read_the_champion_and_is_the_export_that_it_is
         proving_ahead, "load_engine", lambda bundle, **how: loaded.append(bundle) or load(bundle, **how)
     )
     monkeypatch.setattr(proving_ahead, "told_after", told_after)
-    monkeypatch.setattr(proving, "main", lambda arguments: told.append(arguments) or 5)
+    monkeypatch.setattr(proving, "main", lambda arguments, mapped: told.append(arguments) or 5)
     assert proving_ahead.main([str(champion), str(last), "1", "more"]) == 5
     assert (told, loaded) == ([["export.json", "judge.json"]], [champion])
     assert proving_ahead.main([str(champion), str(tmp_path / "nothing"), "1"]) == 0, "it was let go"
