@@ -146,13 +146,17 @@ class Golden:
         """The largest absolute difference of the outputs from the known ones; inf where any is not finite."""
         return _furthest(self.outputs, outputs)
 
-    def moved(self, engine: Engine) -> float | None:
+    def moved(self, engine: Engine, *, limit: float = 0.0) -> float | None:
         """How far the engine's outputs `beside` are from the known ones; None where none are known.
 
-        Each row is asked alone, as it was when they became known.
+        All rows are asked at once. Where that is further than the limit each is asked alone, as it was when they became
+        known: in a low precision a row has other values beside longer ones.
         """
         if not self.beside:
             return None
+        together = _furthest(self.beside, engine.infer(self.request()))
+        if together <= limit:
+            return together
         rows = zip(*(known.arrays() for known in self.inputs.values()), strict=True)
         alone = [engine.infer(dict(zip(self.inputs, row, strict=True))) for row in rows]
         return max(

@@ -334,7 +334,7 @@ class _Export:
 
         What that bundle knows of them may be another processor's: where it is further off, the engine is asked here.
         """
-        known = Golden.read(bundle).moved(engine)
+        known = Golden.read(bundle).moved(engine, limit=limit)
         if known is not None and known <= limit:
             return True
         signature = self.model.signature  # an earlier release knew nothing of them

@@ -17,7 +17,6 @@ from perennial.exporters.openvino_toolkit import openvino_core
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import LaterEngine, StreamedEngine
 from perennial.exporters.tasks import OPENED_BY
-from perennial.exporters.text_classification.tokens import FromTokens
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
 
@@ -196,4 +195,6 @@ def _cache_of(bundle: Path, cache_dir: Path) -> Path:
 
 def _plugin(module: str, bundle: Path, **options: int) -> Engine:
     """Engines that need torch or a GPU live in modules of their own; they know token rows alone."""
+    from perennial.exporters.text_classification.tokens import FromTokens  # no other engine's process reads texts
+
     return FromTokens(importlib.import_module(module).load(bundle, **options))

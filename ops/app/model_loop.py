@@ -165,8 +165,7 @@ class ModelLoop:
         route = self._ledger.route(self.model)
         if route is not None:
             self._work_ahead(route.champion)
-            self._look(route.champion)
-        decision = self.decide(now)
+        decision = self._decided(None if route is None else route.champion, now)
         if decision is None or not decision.fire:
             return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
         reason = "; ".join(decision.reasons)
@@ -174,6 +173,16 @@ class ModelLoop:
         evidence = None if begins_with is None else begins_with.to_json()
         cycle = self.runner.fire(reason, actor=POLICY, evidence=evidence)
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _decided(self, champion: int | None, now: datetime) -> TriggerDecision | None:
+        """What the policy says when all is told that it asks for; where labels alone have it fire, the rest waits."""
+        if self._trigger.counts_labels_alone:
+            decision = self.decide(now)
+            if decision is not None and decision.fire:
+                return decision
+        if champion is not None:
+            self._look(champion)
+        return self.decide(now)
 
     def _work_ahead(self, champion: int) -> None:
         """Between cycles, in spare time; what an erasure takes out of everything else is kept in no memory either."""

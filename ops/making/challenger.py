@@ -106,7 +106,9 @@ class ChallengerMaker(VersionMaker):
         if learns_labels(self._task.name):
             spec, judgement = self._judging(version, champion, rows), self.folder(version) / _SPEC
             write_atomically(judgement, json.dumps(spec.record()))
-        return self.export(version, champion, rows, cycle_id, on_progress, judgement=judgement)
+        staged = self.export(version, champion, rows, cycle_id, on_progress, judgement=judgement)
+        self.verify_staged(version)
+        return staged
 
     def judge(self, version: int, champion: VersionRow) -> PromotionDecision:
         """Champion against challenger on held-out rows, in a process of its own; the export's where that has done it.

@@ -51,7 +51,7 @@ from perennial.ops.serving.tasks.text_classification import Classified
 
 __all__ = ["Compared", "JudgingSpec", "compare", "decide", "main", "measure", "time_alone"]
 
-_TIMED, _TIMED_ALIKE = 40, 8  # rows; fewer where both heads stand on one engine
+_TIMED, _TIMED_ALIKE = 40, 4  # rows; fewer where both heads stand on one engine
 _BEYOND_CHANCE = 3.0  # standard errors
 _GOLDEN_FIGURE = "challenger_golden_difference"
 _TURNS = 5  # at most, in which both versions are timed

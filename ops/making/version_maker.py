@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class VersionMaker:
         self._waiting: Mapping[str, WaitingJobs] = {}  # by the module of the job that they wait to be
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
+        self._verified: dict[int, Future[Manifest]] = {}  # of the staged bundle that is being read
 
     @property
     def engine_threads(self) -> int:
@@ -320,12 +322,20 @@ class VersionMaker:
             BundleRejected: a file is not what the manifest says.
             PublishFailed: the disk refuses.
         """
-        target = self._workspace.bundle(self._model, version)
+        target, begun = self._workspace.bundle(self._model, version), self._verified.pop(version, None)
         if target.is_dir():
             return verify_bundle(target)
-        verify_bundle(self.staged(version))
+        if begun is not None:
+            begun.result()
+        verify_bundle(self.staged(version), reread=begun is None)
         self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
         return verify_bundle(target, reread=False)  # a rename leaves the files what they are
+
+    def verify_staged(self, version: int) -> None:
+        """Begin to read and verify a staged bundle, beside all that is to be done before it is published."""
+        pool = ThreadPoolExecutor(1, "verify")
+        self._verified = {version: pool.submit(verify_bundle, self.staged(version))}
+        pool.shutdown(wait=False)
 
     def discard(self, version: int) -> None:
         """Delete what the making of a version that nobody will publish left."""

@@ -4,25 +4,29 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from perennial.continual.errors import BundleRejected
 from perennial.continual.learning.card import MODEL_FILE, ModelCard
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import STATISTICS_FILE
+from perennial.continual.policy import FeedbackCount, TriggerDecision, TriggerPolicy, parse_policy
 from perennial.continual.records import Example, Split
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.ledger import VersionRow, VersionState, version_card
-from perennial.ops.making.version_maker import PROVING, TRAINING
+from perennial.ops.making.version_maker import PROVING, TRAINING, VersionMaker
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
 from perennial.ops.watching.budget import SpareTime
+from tests.component.triton_fixtures import write_bundle
 
 
 class _Waiting:
@@ -166,3 +170,44 @@ def test_rows_that_go_while_they_are_written_stay_nowhere(
     assert waiting.told == [None]
     assert not [path for path in parts.workspace.runs("card").rglob("*") if path.is_file()]
     assert champion.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("fires", "counts", "done"),
+    [
+        (True, True, ["decide"]),
+        (False, True, ["decide", "look", "decide"]),
+        (True, False, ["look", "decide"]),
+    ],
+)
+def test_labels_that_are_enough_by_themselves_wait_for_no_watch(
+    loop: ModelLoop, monkeypatch: pytest.MonkeyPatch, fires: bool, counts: bool, done: list[str]
+) -> None:
+    when = FeedbackCount(at_least=1) if counts else parse_policy({"kind": "gain"}).when
+    seen = list[str]()
+    monkeypatch.setattr(loop._trigger, "policy", TriggerPolicy(when=when))
+    monkeypatch.setattr(loop, "_look", lambda champion: seen.append("look"))
+    monkeypatch.setattr(loop, "decide", lambda now: seen.append("decide") or TriggerDecision(fire=fires))
+    decision = loop._decided(1, datetime.now(UTC))
+    assert decision is not None
+    assert (decision.fire, seen) == (fires, done)
+
+
+@pytest.mark.parametrize("altered", [None, "before", "since"])
+def test_a_bundle_is_read_beside_its_judgement_and_published_only_as_it_was_read(
+    parts: Parts, altered: str | None
+) -> None:
+    maker = VersionMaker(parts.ledger, parts.workspace, "card")
+    staged = write_bundle(maker.staged(1), 1)
+    if altered == "before":
+        (staged / "labels.json").write_text("[]")
+    maker.verify_staged(1)
+    wait([maker._verified[1]])
+    if altered == "since":
+        (staged / "labels.json").write_text("[]")
+    if altered is None:
+        assert maker.publish(1).version == 1
+        return
+    with pytest.raises(BundleRejected, match=r"labels\.json"):
+        maker.publish(1)
+    assert not parts.workspace.bundle("card", 1).exists()

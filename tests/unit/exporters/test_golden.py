@@ -165,6 +165,17 @@ def test_outputs_that_a_new_head_leaves_alone_are_known_too(tmp_path: Path) -> N
     assert replace(golden, beside={}).moved(Summing()) is None
 
 
+@pytest.mark.parametrize(("limit", "found", "batches"), [(0.5, 0.25, [3]), (0.1, 0.0, [3, 1, 1, 1])])
+def test_rows_that_are_near_enough_in_a_batch_are_not_asked_alone(
+    monkeypatch: pytest.MonkeyPatch, limit: float, found: float, batches: list[int]
+) -> None:
+    golden, engine, asked = golden_of(Summing()), Summing({1: 0.25}), list[int]()
+    infer = engine.infer
+    monkeypatch.setattr(engine, "infer", lambda inputs: asked.append(len(inputs["input_ids"])) or infer(inputs))
+    assert golden.moved(engine, limit=limit) == found
+    assert asked == batches
+
+
 def known(tolerance: object = 0.1, **outputs: object) -> str:
     rows = {"input_ids": {"datatype": "INT64", "rows": [[1, 2], [3]]}}
     return json.dumps({"format": "perennial.golden/2", "tolerance": tolerance, "inputs": rows, "outputs": outputs})
