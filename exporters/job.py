@@ -50,7 +50,7 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 Finish = Callable[[bool], None]
 Begin = Callable[["Opened", Path], Finish]
 _CALIBRATION_ROWS = 300
-_ROWS_OF_HEAD = 128  # a head's every weight is in every row's answer
+_ROWS_OF_HEAD = 64  # and one of each class: a head's every weight is in every row's answer
 _MOVED = 0.02  # of a unit vector's places: far above what a precision loses, far below what other weights give
 _SWAPPED_HERE = frozenset({EngineKind.ONNXRUNTIME, EngineKind.OPENVINO})  # the others reuse inside their builders
 

@@ -23,8 +23,11 @@ class HeadOnEngine:
     """
 
     def __init__(self, engine: Engine, head: Mapping[str, Array]) -> None:
-        self._engine = engine
-        self._head = {name: tensor.astype(np.float64) for name, tensor in head.items()}
+        self._engine, self._given = engine, head
+
+    @cached_property
+    def _head(self) -> Mapping[str, npt.NDArray[np.float64]]:
+        return {name: tensor.astype(np.float64) for name, tensor in self._given.items()}
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""
