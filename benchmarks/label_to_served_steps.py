@@ -30,6 +30,7 @@ class Update:
     note: str
     steps: Mapping[str, float]
     export_stages: Mapping[str, float]
+    processor_s: float = 0.0  # of all processes, from the label to the first answer
 
     @classmethod
     def of(
@@ -63,6 +64,7 @@ class Update:
             "note": self.note,
             "steps_s": {name: round(value, 3) for name, value in self.steps.items()},
             "export_stages_s": {name: round(value, 3) for name, value in self.export_stages.items()},
+            "processor_s": round(self.processor_s, 2),
         }
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving_processes import family, parts_s
 from benchmarks.settings_file import write_settings
 from perennial.continual.records import Example
 from perennial.ops.commands.first_version import first_version
@@ -73,6 +74,12 @@ class ServedWorkspace(ServedLoop):
         """The number of the newest event."""
         self.follow()
         return int(self.events[-1]["number"]) if self.events else 0
+
+    def processor_s(self) -> float:
+        """Seconds that its processes have had a processor for so far: they, Triton's and all jobs that have ended."""
+        if self._serve is None:
+            raise RuntimeError("it was not started")
+        return sum(parts_s(family([self._serve.pid])).values())
 
     def stages(self, version: int) -> dict[str, float]:
         """Seconds of the export's stages, as its result tells them."""
