@@ -4,8 +4,8 @@ A first version learns the folder's first rows. `perennial serve` then answers t
 is labelled, and every `--labels` labels the policy opens a cycle: trained, exported, proved, judged, published, loaded,
 promoted, with each gate on. The clock of an update runs from the delivery of the label that opened its cycle to the
 first answer of the new version that a client sees. The processor seconds of all processes meanwhile tell more where
-others use the machine; what answers the requests is among them. A rollout that waits for evidence by its settings (shadow, canary)
-is off, as it is by default; the probation after the promotion delays nobody.
+others use the machine; what answers the requests is among them. A rollout that waits for evidence by its settings
+(shadow, canary) is off, as it is by default; the probation after the promotion delays nobody.
 """
 
 import argparse
