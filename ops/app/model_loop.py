@@ -12,7 +12,7 @@ from perennial.continual.drift.evidently_report import build_report, prune_repor
 from perennial.continual.errors import PerennialError
 from perennial.continual.jobs.priority import lower_this_thread
 from perennial.continual.jobs.warm import WarmJobs
-from perennial.continual.policy import TriggerDecision
+from perennial.continual.policy import FeedbackCount, TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.event_upkeep import EventUpkeep
@@ -176,7 +176,7 @@ class ModelLoop:
 
     def _decided(self, champion: int | None, now: datetime) -> TriggerDecision | None:
         """What the policy says when all is told that it asks for; where labels alone have it fire, the rest waits."""
-        if self._trigger.counts_labels_alone:
+        if isinstance(self._trigger.policy.when, FeedbackCount):
             decision = self.decide(now)
             if decision is not None and decision.fire:
                 return decision

@@ -9,7 +9,6 @@ from perennial.continual.cycle.events import CycleState
 from perennial.continual.policy import (
     DriftState,
     Facts,
-    FeedbackCount,
     LearningGain,
     PastAttempt,
     TriggerDecision,
@@ -61,11 +60,6 @@ class Trigger:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self.policy = policy or parse_policy(workspace.model(model).policy)
         self._followed: UnlearntLabels | None = None
-
-    @property
-    def counts_labels_alone(self) -> bool:
-        """Whether the policy asks for nothing that a watch finds."""
-        return isinstance(self.policy.when, FeedbackCount)
 
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; None before the first version and while a cycle is under way, probation aside.
