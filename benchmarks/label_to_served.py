@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.label_to_served_jobs import jobs_again
 from benchmarks.label_to_served_steps import Update, timed_steps
 from benchmarks.label_to_served_world import ServedWorkspace
 from perennial.ops.demo.data import DemoData, Row
@@ -33,7 +34,7 @@ _ENOUGH_S = 180.0  # for one update
 def main() -> None:
     """Serve, update, measure, and write `benchmarks/out/label_to_served.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a folder with train.csv: a text and a label a row")
+    parser.add_argument("--data", type=Path, help="a folder with train.csv: a text and a label a row")
     parser.add_argument("--first", type=int, default=4_000, help="rows of the first version")
     parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--labels", type=int, default=340, help="labels of an update; a tenth of them is held out")
@@ -43,7 +44,14 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder for the workspace, which stays")
+    parser.add_argument("--again", type=Path, help="a workspace that stayed: its last update's jobs are timed, no more")
     options = parser.parse_args()
+    if options.again is not None:
+        for name, found in jobs_again(options.again, _MODEL, times=options.updates).items():
+            print(f"{name:<22}{statistics.median(found):>8.2f} processor seconds, median of {len(found)}")
+        return
+    if options.data is None:
+        parser.error("give --data FOLDER, or --again with a workspace that stayed")
     root = options.keep or Path(tempfile.mkdtemp(prefix="label_to_served-"))
     root.mkdir(parents=True, exist_ok=True)
     try:
