@@ -84,6 +84,8 @@ class Limits:
             held.append(f"quiet_hours: {quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}")
         if facts.unlearnt_feedback < self.min_feedback:
             held.append(f"min_feedback: {facts.unlearnt_feedback} of {self.min_feedback} rows of feedback")
+        if facts.proof < facts.proof_needed:
+            held.append(f"proof: {facts.proof} of {facts.proof_needed} held-out rows that the gate asks for")
         if (told := self._turned_away(facts)) is not None:
             held.append(told)
         if self.dry_run:

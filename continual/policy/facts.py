@@ -85,7 +85,8 @@ class Facts:
     """The present of one model. Quality is a mean score in [0, 1]; higher is better. Feedback is rows with a target.
 
     `cycles` are the times at which retrainings began, in any order, at least those of the last 24 hours and the newest.
-    `in_vain` are those of them that ended without having answered: they failed, or their version was refused.
+    `in_vain` are those of them that ended without having answered: they failed, or their version was refused. `proof`
+    is how many held-out rows came since the champion learnt, counted up to `proof_needed`, which the gate asks for.
 
     >>> from datetime import timezone
     >>> Facts(champion_since=datetime(2026, 1, 1, tzinfo=timezone.utc)).last_cycle_at is None
@@ -96,6 +97,8 @@ class Facts:
     cycles: tuple[datetime, ...] = ()
     in_vain: tuple[datetime, ...] = ()
     unlearnt_feedback: int = 0
+    proof: int = 0
+    proof_needed: int = 0
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None  # when the present episode left ok
     drift_signals: tuple[str, ...] = ()

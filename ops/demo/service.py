@@ -36,6 +36,7 @@ __all__ = ["run"]
 _DELAY_S = 1.0  # from an answer to its verdict
 _JUDGED, _HANDED_ON = 0.85, 0.03  # shares of the answers
 _PRECISION = 0.95  # that the operator asks of what is sent
+_FEW_LABELS = 200
 _AT_ONCE = 10  # questions to the twin: beside each of these calls a few texts of the library are embedded
 
 
@@ -57,7 +58,9 @@ class _Service(AroundLoop):
         self._rng, self._lock = np.random.default_rng(options.seed + 7), threading.Lock()
         self.pace = Pace(rate=10.0, steady=420, lived=desk.lived, settle=150, last=400)
         policy = hasty_policy(at_least=desk.learns_after, min_feedback=desk.learns_after // 3)
-        self.settings: Mapping[str, Any] = {"policy": policy}
+        # of few labels more are held out, or the gate would have too few to judge by
+        learning = {"holdout_share": 0.3} if desk.learns_after < _FEW_LABELS else {}
+        self.settings: Mapping[str, Any] = {"policy": policy, "learning": learning}
         self.title = f"Customer service: replies that follow what customers ask ({desk.name})"
         self._told: list[tuple[datetime, str]] = []
         self._wave = 0

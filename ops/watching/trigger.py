@@ -143,6 +143,10 @@ class Trigger:
         cycles: Sequence[CycleRow],
     ) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
+        learnt_until, proof_needed = rows.since_id, self._workspace.model(self._model).cycle.min_fresh_rows
+        proof = self._ledger.examples(
+            self._model, split=Split.HOLDOUT, since_id=learnt_until, limit=max(1, proof_needed)
+        )
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
@@ -153,6 +157,8 @@ class Trigger:
             cycles=tuple(row.opened_at for row in cycles),
             in_vain=tuple(row.opened_at for row in cycles if row.outcome in _IN_VAIN),
             unlearnt_feedback=rows.asked_after(since) if alert else len(rows),
+            proof=len(proof),
+            proof_needed=proof_needed,
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,

@@ -14,7 +14,7 @@ from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
 _CONFIG = Path(__file__).parent / "schemathesis.toml"
-_EXAMPLES = 12
+_EXAMPLES = 7
 _LEAST_CASES = 1_000
 
 

@@ -31,7 +31,7 @@ from perennial.ops.serving.tasks.generation import SIDE
 from perennial.ops.traffic import TrafficLog
 from tests.component.generation_fixtures import APPROVED, write_version
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 MODEL, ENGINE, STREAM = "tell", "tell_engine", "tell_stream"
 _PATIENCE_S = 60
 _STREAMS = 3

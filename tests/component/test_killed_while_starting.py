@@ -15,7 +15,7 @@ from perennial.ops.serving.server.stubs import stubs_of
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import ENGINE, MODEL
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 class _Killer(threading.Thread):

@@ -12,7 +12,7 @@ from perennial.ops.ledger import Ledger
 from perennial.ops.scheduling import Leader
 from tests.component.databases import BACKENDS, fresh_url
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 @pytest.fixture(params=BACKENDS)

@@ -15,7 +15,7 @@ from perennial.ops.app.logs import JsonFormatter
 from perennial.ops.ledger import Ledger, schema
 from tests.component.databases import BACKENDS, fresh_url
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 MARKER = "card 4111-of-somebody"
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -29,7 +29,7 @@ from tests.component.databases import BACKENDS, fresh_url
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import ENGINE, MODEL
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 @pytest.fixture(name="town")

@@ -33,7 +33,7 @@ from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, router_settings
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _SERVERS = 3
 _ANSWER_S = 5.0  # what a server that answers takes at the most, on a busy machine
 _PATIENCE_S = 120.0  # for what is to become true, however busy the machine is

@@ -29,7 +29,7 @@ from perennial.ops.traffic import TrafficLog
 from tests.component.ranking_fixtures import export_ranking, train_ranking
 from tests.unit.learning.ranking.town import events
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 MODEL, ENGINE = "shop", "shop_engine"
 _PATIENCE_S = 60
 

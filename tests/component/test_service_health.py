@@ -26,7 +26,7 @@ from tests.component.databases import PostgresServer
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import MODEL
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _OWN_PARTS = ("triton", "scheduler", f"model:{MODEL}")  # which /healthz tells of beside its `parts`
 
 

@@ -24,7 +24,7 @@ from perennial.ops.serving.processes import free_port, is_running
 from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _TOML = """
 state = "var"
 repository = "model_repository"

@@ -15,7 +15,7 @@ from perennial.ops.serving.processes import group_members, is_running
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import MODEL
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _STATED_S = 60.0
 
 

@@ -14,7 +14,7 @@ from perennial.ops.traffic import TrafficLog, TrafficWriter
 from perennial.ops.traffic.segment import process_start, seal, writer_gone
 from tests.component.traffic_rows import at, columns, numbers, row_id, start
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 # Appends numbered rows of two dimensions by turns until it is killed; says each number after `append` came back.
 WRITE = """

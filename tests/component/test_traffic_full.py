@@ -17,7 +17,7 @@ from perennial.ops.serving.server.stubs import stubs_of
 from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import MODEL, Place
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _FILLS = "card lost " * 1_500
 
 

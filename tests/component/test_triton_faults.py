@@ -33,7 +33,7 @@ from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place, probe, trips_for
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _REPOSITORY = Path(__file__).parents[2]
 _CHILD = textwrap.dedent(
     """

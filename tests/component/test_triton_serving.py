@@ -33,7 +33,7 @@ from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
 from tests.unit.deploy.queries import is_of_triton, labels_wrong, series_asked, series_told
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _PATIENCE_S = 60  # an answer that takes longer is none, on however busy a machine
 
 

@@ -243,7 +243,7 @@ def test_a_new_user_gets_help_settings_and_the_whole_loop(installed: Installed) 
     assert "demo" in installed.run("perennial", "--help")
     installed.run("perennial", "init", "intent")
     assert "[models.intent" in (installed.elsewhere / "perennial.toml").read_text()
-    installed.run("perennial", "demo", "--waves", "1", "--rate", "60", timeout_s=1000)
+    installed.run("perennial", "demo", "--waves", "1", timeout_s=1000)
     summary = json.loads((installed.elsewhere / "var" / "demo" / "summary.json").read_text())
     assert summary["failed_requests"] == 0
     assert summary["versions_served"][:2] == [1, 2]

@@ -47,7 +47,7 @@ from perennial.ops.store.state import PAUSED
 from tests.component.town import KNOWN, Town
 from tests.unit.learning.cards import text_card
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 class Breaking:

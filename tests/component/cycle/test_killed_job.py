@@ -19,7 +19,7 @@ from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 @pytest.fixture(scope="module", params=["cold", "warm"])

@@ -19,7 +19,7 @@ from perennial.ops.store.workspace import Workspace
 from perennial.ops.views.status import model_status
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 NAMES = ("intent", "sales", "help")
 
 

@@ -12,7 +12,7 @@ from perennial.ops.ledger import Fence
 from perennial.ops.store.event_feed import EventFeed
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 
 class Training:

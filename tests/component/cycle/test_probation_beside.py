@@ -22,7 +22,7 @@ from perennial.ops.views.rollout import rollout_view
 from tests.component.cycle.test_faults import _real_steps
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 
 WORSE = LiveEvidence(gains=5, losses=60, ties=900)
 GOOD = LiveEvidence(gains=20, losses=20, ties=960)

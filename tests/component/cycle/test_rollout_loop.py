@@ -26,7 +26,7 @@ from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place, trips_for
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _CYCLE = {
     "probation_s": 280.0,
     "canary_step_s": 280.0,

@@ -25,7 +25,7 @@ from perennial.ops.views.rollout import rollout_view
 from tests.component.cycle.test_faults import _real_steps, at, led
 from tests.component.town import Town
 
-pytestmark = [pytest.mark.component, pytest.mark.alone]
+pytestmark = [pytest.mark.component, pytest.mark.paired]
 _CLOSING = {
     cy.CycleState.ROLLED_BACK: "RollBack",
     cy.CycleState.ABORTED: "AbortChallenger",

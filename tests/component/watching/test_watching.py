@@ -469,7 +469,7 @@ def test_an_alert_stands_until_a_version_learns_after_it_although_the_windows_ca
     """Where few of the labels that come are new, an episode is over before there are enough."""
     town = make_town(policy={"kind": "drift", "limits": {"min_labels": 50, "cooldown_s": 0.0}})
     town.ask(400)
-    drifted = town.ask(200, new=0.5)
+    drifted = town.ask(300, new=0.5)
     assert watch(town)[-1] == "alert"
     town.ask(1000)
     assert watch(town)[-1] == "ok"

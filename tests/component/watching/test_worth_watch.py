@@ -193,7 +193,7 @@ def test_labels_of_a_version_that_the_ledger_lost_are_not_followed(make_town: Ma
 
 def test_a_watch_that_fails_keeps_no_policy_from_deciding(make_town: MakeTown) -> None:
     town = make_town(policy={"kind": "feedback_count", "at_least": 50})
-    town.label(town.ask(100))
+    town.label(town.ask(300))
     town.workspace.reference("intent", 1).mkdir(parents=True)
     with pytest.raises((PerennialError, OSError)):
         watch_of(town)
@@ -320,3 +320,19 @@ def test_what_was_judged_on_these_labels_is_not_tried_again_on_them(
     decision = trigger.decide(now)
     assert decision is not None
     assert decision.fire, "a tenth of the labels that the champion has not learnt, however many it was trained on"
+
+
+def test_no_cycle_opens_that_the_gate_must_refuse_for_want_of_proof(make_town: MakeTown) -> None:
+    """A tenth of the labels is held out: a policy that counts the others alone would begin far too soon."""
+    town = make_town(policy={"kind": "feedback_count", "at_least": 10})
+    trigger, now = Trigger(town.ledger, town.workspace, "intent"), datetime.now(UTC)
+    needed = town.workspace.model("intent").cycle.min_fresh_rows
+    for share, proof in ((1e-9, 0), (0.5, needed)):
+        town.label(town.ask(100, new=0.3))
+        collect(town.ledger, town.traffic, "intent", holdout_share=share, now=town.now)
+        decision = trigger.decide(now)
+        assert decision is not None
+        told = [each for each in decision.held_by if each.startswith("proof")]
+        assert decision.reasons
+        assert decision.fire == (proof == needed)
+        assert told == ([] if decision.fire else [f"proof: 0 of {needed} held-out rows that the gate asks for"])

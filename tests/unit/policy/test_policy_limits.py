@@ -36,6 +36,11 @@ def test_a_retraining_that_began_with_the_episode_has_answered_it() -> None:
     assert not fires(Drift(), 9, **episode, cycles=(at(2) + JUST,))
 
 
+@pytest.mark.parametrize(("proof", "needed", "holds"), [(19, 20, True), (20, 20, False), (0, 0, False), (0, 1, True)])
+def test_what_the_gate_could_not_judge_is_not_begun(proof: int, needed: int, holds: bool) -> None:
+    assert held(Limits(), proof=proof, proof_needed=needed) == ({"proof"} if holds else set())
+
+
 def test_drift_asks_again_after_its_time_even_a_short_one() -> None:
     assert Drift(again_after_s=0.5).again_after_s == 0.5
     assert Drift().again_after_s is None
