@@ -3,9 +3,10 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["family", "parts_s", "pss_mb"]
+__all__ = ["Held", "family", "held_by_role", "parts_s", "pss_mb"]
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,10 +51,16 @@ def parts_s(pids: Iterable[int]) -> Mapping[str, float]:
     return used
 
 
-def _part(pid: int) -> str:
+def _words(pid: int) -> str:
     try:
-        words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        return (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _part(pid: int) -> str:
+    words = _words(pid)
+    if not words:
         return "gone"
     name = next((part for word, part in _PARTS.items() if word in words), "server")
     if name == "stub":
@@ -61,13 +68,50 @@ def _part(pid: int) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Memory in MB: `pss` counts what others have too by shares; `private` is what its end would give back."""
+
+    role: str
+    pid: int
+    pss: float
+    private: float
+    shared: float
+
+
+def held_by_role(pids: Iterable[int]) -> tuple[Held, ...]:
+    """Each process's memory, with what it is: a part of the server, or the module that it runs."""
+    found = []
+    for pid in pids:
+        if kilobytes := _rollup(pid):
+            shared = kilobytes["Shared_Clean"] + kilobytes["Shared_Dirty"]
+            found.append(
+                Held(
+                    role=_role(pid),
+                    pid=pid,
+                    pss=kilobytes["Pss"] / 1024,
+                    private=kilobytes["Private_Dirty"] / 1024,
+                    shared=shared / 1024,
+                )
+            )
+    return tuple(sorted(found, key=lambda held: (held.role, held.pid)))
+
+
+def _role(pid: int) -> str:
+    words = _words(pid).split()
+    run = [word for word in words if word.startswith("perennial.")]
+    return run[1] if run[:1] == ["perennial.continual.jobs.child"] else _part(pid)
+
+
+def _rollup(pid: int) -> Mapping[str, int]:
+    """Kilobytes by name; empty where the process is gone or another user's."""
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return {name: int(amount.split()[0]) for name, _, amount in (line.partition(":") for line in lines)}
+
+
 def pss_mb(pids: Iterable[int]) -> float:
     """Memory of all of them, what is shared counted once."""
-    total = 0
-    for pid in pids:
-        try:
-            text = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-    return total / 1024
+    return sum(_rollup(pid).get("Pss", 0) for pid in pids) / 1024

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from perennial.exporters.bundle import read_manifest
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["ENGINES", "MODEL", "World", "make_world", "perennial"]
+__all__ = ["ENGINES", "MODEL", "World", "further_versions", "make_world", "perennial", "set_resident"]
 
 MODEL = "intent"
 ENGINES = {"fp32": ("onnxruntime", "fp32"), "bf16": ("openvino", "bf16"), "int8": ("onnxruntime", "int8")}
@@ -28,6 +29,8 @@ http_port = {http}
 metrics_port = {metrics}
 [api]
 port = {api}
+[models.intent.cycle]
+resident_versions = 2
 """
 
 
@@ -85,14 +88,42 @@ def perennial(config: Path, *words: str) -> str:
     return done.stdout
 
 
-def _version_as(config: Path, workspace: Workspace, engine: str, precision: str) -> int:
+def set_resident(config: Path, count: int) -> None:
+    """Have the server hold so many versions from the next promotion on."""
+    text = config.read_text(encoding="utf-8")
+    config.write_text(re.sub(r"resident_versions = \d+", f"resident_versions = {count}", text), encoding="utf-8")
+
+
+def further_versions(world: World, engine: str, count: int) -> list[int]:
+    """So many versions that are such an engine, the world's own first; what lacks is exported."""
+    own, wanted = world.versions[engine], ENGINES[engine]
+    others = [number for number in _versions_as(world.workspace, *wanted) if number != own]
+    while len(others) < count - 1:
+        others.append(_exported(world.config, world.workspace, *wanted))
+    return [own, *others[: count - 1]]
+
+
+def _numbers(workspace: Workspace) -> list[int]:
     folder = workspace.bundle(MODEL, 1).parent
-    for entry in sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True):
-        manifest = read_manifest(workspace.bundle(MODEL, entry))
-        if (manifest.engine.value, manifest.precision.value) == (engine, precision):
-            return entry
-    told = perennial(config, "export", "1", "--engine", engine, "--precision", precision, "--model", MODEL)
-    return int(json.loads(told)["version"])
+    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
+
+
+def _versions_as(workspace: Workspace, engine: str, precision: str) -> list[int]:
+    manifests = {number: read_manifest(workspace.bundle(MODEL, number)) for number in _numbers(workspace)}
+    return [n for n, each in manifests.items() if (each.engine.value, each.precision.value) == (engine, precision)]
+
+
+def _version_as(config: Path, workspace: Workspace, engine: str, precision: str) -> int:
+    there = _versions_as(workspace, engine, precision)
+    return there[0] if there else _exported(config, workspace, engine, precision)
+
+
+def _exported(config: Path, workspace: Workspace, engine: str, precision: str) -> int:
+    """A new version, out of one that is another engine: the same one would be refused."""
+    same = _versions_as(workspace, engine, precision)
+    source = next(n for n in _numbers(workspace) if n not in same)
+    words = ("export", str(source), "--engine", engine, "--precision", precision, "--model", MODEL)
+    return int(json.loads(perennial(config, *words))["version"])
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

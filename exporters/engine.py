@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from perennial.exporters.signature import Array
 
-__all__ = ["Engine", "Inputs", "Outputs"]
+__all__ = ["Engine", "Inputs", "Outputs", "Resting"]
 
 Inputs = Mapping[str, Array]
 Outputs = Mapping[str, Array]
@@ -17,4 +17,16 @@ class Engine(Protocol):
 
     def infer(self, inputs: Inputs) -> Outputs:
         """The outputs of the signature for its inputs, rows first; may be called from many threads."""
+        ...
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """An engine that can do with less memory while nothing is asked."""
+
+    def rest(self) -> None:
+        """Let go of what the next question can make again, which then takes longer; a question meanwhile is answered.
+
+        Twice is as once.
+        """
         ...

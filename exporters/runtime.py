@@ -5,12 +5,14 @@ import os
 import queue
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
+from perennial.continual.jobs.memory import let_go_of_pages
 from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, Precision, digest, verify_bundle
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.openvino_toolkit import openvino_core
@@ -78,6 +80,8 @@ class OpenVinoEngine:
         # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
         with _first_inference:
             self.infer({given.get_any_name(): _ones(given) for given in self._compiled.inputs})
+        self._files = (model.with_suffix(".bin"), *(() if cache_dir is None else cache_dir.glob("*.blob")))
+        let_go_of_pages(self._files)  # but for words' embeddings, weights are in memory in a form of their own
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""
@@ -91,6 +95,15 @@ class OpenVinoEngine:
             return {name: np.array(results[output]) for name, output in self._outputs.items()}
         finally:
             self._idle.put(request)
+
+    def rest(self) -> None:
+        """Let go of what answers were computed in, which grows with every shape that was asked for."""
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait()
+        with suppress(RuntimeError):  # it is asked just now
+            self._compiled.release_memory()
+        let_go_of_pages(self._files)
 
 
 def _ones(port: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from perennial.continual.arrays import in_order
 from perennial.exporters.batches import lengths_of, some_rows
-from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.engine import Engine, Inputs, Outputs, Resting
 from perennial.exporters.signature import EngineSignature, Padding
 
 __all__ = ["LaterEngine", "StreamedEngine", "at_work", "cut_by_length"]
@@ -33,7 +33,7 @@ class LaterEngine:
     """
 
     def __init__(self, make: Callable[[], Engine], *, worth: int = _WORTH) -> None:
-        self._make, self._left = make, worth
+        self._make, self._left, self._worth = make, worth, worth
         self._made: Engine | None = None
         self._lock = threading.Lock()
 
@@ -47,6 +47,12 @@ class LaterEngine:
                 # no daemon: a process that ends while a runtime compiles would be aborted, as if something killed it
                 threading.Thread(target=self._build, name="later-engine").start()
         return self._made
+
+    def let_go(self) -> None:
+        """Have it no more, and count anew; one that is being made stays."""
+        with self._lock:
+            if self._made is not None:
+                self._made, self._left = None, self._worth
 
     @property
     def made(self) -> Engine | None:
@@ -91,6 +97,13 @@ class StreamedEngine:
         """Have at once what a version that answers gets in the background."""
         if isinstance(self._single, LaterEngine):
             self._single.make()
+
+    def rest(self) -> None:
+        """Let go of the copy that came in the background, and of what the other one keeps beside its weights."""
+        if isinstance(self._single, LaterEngine):
+            self._single.let_go()
+        if isinstance(self._alone, Resting):
+            self._alone.rest()
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""

@@ -72,14 +72,17 @@ class ConfidenceCalibration:
         Raises:
             DataError: fewer than 20 answers.
         """
-        from sklearn.isotonic import IsotonicRegression
+        from scipy.optimize import isotonic_regression
 
         if len(confidences) < 20 or len(confidences) != len(correct):
             raise DataError(f"{len(confidences)} confidences, {len(correct)} verdicts; give 20 or more of each")
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
-            np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-        )
-        return cls(confidences=fitted.X_thresholds_, chances=fitted.y_thresholds_)
+        different, place = np.unique(np.asarray(confidences, dtype=np.float64), return_inverse=True)
+        answers = np.bincount(place)
+        means = np.bincount(place, weights=np.asarray(correct, dtype=np.float64)) / answers
+        chances = isotonic_regression(means, weights=answers).x
+        steps = np.concatenate([[True], chances[1:] != chances[:-1], [True]])
+        turns = steps[1:] | steps[:-1]  # between two equal neighbours a value adds nothing to the line
+        return cls(confidences=different[turns], chances=chances[turns])
 
     def __call__(self, confidences: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return each answer's chance of being right."""

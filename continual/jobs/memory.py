@@ -1,10 +1,15 @@
 """How much memory this process has, and how much is left for another one."""
 
 import ctypes
+import mmap
 import os
+import sys
+from collections.abc import Iterable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
-__all__ = ["available_mb", "keep_little", "resident_mb"]
+__all__ = ["available_mb", "keep_little", "let_go_of_pages", "resident_mb", "trim_heaps", "without_pandas"]
 
 _MEGABYTE = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
@@ -28,6 +33,52 @@ def keep_little() -> None:
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         for parameter, value in ((_ARENA_MAX, 2), (_MMAP_THRESHOLD, _MEGABYTE), (_TRIM_THRESHOLD, _MEGABYTE)):
             mallopt(parameter, value)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not used in this process", name=fullname)
+
+
+def without_pandas() -> None:
+    """Have no import of pandas succeed in this process, as if it were not installed.
+
+    Arrow (25) imports it at its first conversion, to know its objects when it meets them: 27 MB and 0.2 s of a
+    processor for a process that has none.
+    """
+    if not any(isinstance(finder, _NoPandas) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _NoPandas())
+
+
+def trim_heaps() -> None:
+    """Give back what was freed; glibc alone keeps any, and knows how."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
+def let_go_of_pages(files: Iterable[Path], *, maps: Path = Path("/proc/self/maps")) -> int:
+    """Have this process hold no page of the files that it has mapped to read; returns the bytes of those mappings.
+
+    A page that is read again comes back from the system's cache, or from the disk where that has dropped it. What may
+    be written to is left alone: a change of this process would be lost. Without such a list of mappings nothing is
+    done.
+    """
+    wanted = {str(file.resolve()) for file in files}
+    advise, bytes_ = getattr(ctypes.CDLL(None), "madvise", None), 0
+    if advise is None or not wanted:
+        return 0
+    try:
+        lines = maps.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        edges, rights, _, _, _, *name = line.split(maxsplit=5)
+        if name and name[0] in wanted and rights.startswith("r-"):
+            begin, end = (int(edge, 16) for edge in edges.split("-"))
+            if advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED) == 0:
+                bytes_ += end - begin
+    return bytes_
 
 
 def available_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> float | None:

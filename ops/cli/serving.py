@@ -44,9 +44,10 @@ def serve(config: ConfigOption = None) -> None:
     import os
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or a second thread spins after each small product
-    from perennial.continual.jobs.memory import keep_little
+    from perennial.continual.jobs.memory import keep_little, without_pandas
 
     keep_little()
+    without_pandas()
     gc.disable()  # a collection frees nothing while modules load, and takes a tenth of the time to the first answer
     from perennial.ops.app.service import Service
 

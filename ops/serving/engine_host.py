@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from perennial.continual.jobs.memory import trim_heaps
 from perennial.exporters.batches import joined, row_count, split_rows
 from perennial.exporters.bundle import read_manifest
-from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.engine import Engine, Inputs, Outputs, Resting
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.signature import EngineSignature
@@ -34,6 +35,12 @@ class EngineHost:
         if (bundle / GOLDEN).is_file():
             Golden.read(bundle).check(engine)
         return cls(engine, read_manifest(bundle).signature)
+
+    def rest(self) -> None:
+        """Hold little while nothing is asked; the next questions take longer. May be called while one is answered."""
+        if isinstance(self._engine, Resting):
+            self._engine.rest()
+        trim_heaps()
 
     def infer(self, requests: Sequence[Inputs]) -> list[Outputs]:
         """Each request's own rows; all are run as one batch."""

@@ -1,6 +1,5 @@
 """What everything that rewrites the log shares: its lock, what a kill left behind, and damaged files."""
 
-import ctypes
 import fcntl
 import logging
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.jobs.memory import trim_heaps
 from perennial.ops.traffic.catalogue import superseded
 from perennial.ops.traffic.columns import schema
 from perennial.ops.traffic.parquet import ParquetRows, keep_groups
@@ -153,5 +153,4 @@ def whole_rows(root: Path, path: Path) -> pa.Table:
 def give_memory_back() -> None:
     """What a pass needed for some tables at once, allocators would keep: 100 MB and more for a few minutes of work."""
     pa.default_memory_pool().release_unused()
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc's own
-        trim(0)
+    trim_heaps()

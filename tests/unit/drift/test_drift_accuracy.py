@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
 from perennial.continual.drift.accuracy import (
     ConfidenceCalibration,
@@ -94,3 +95,16 @@ def test_nothing_labelled_and_impossible_chances_are_refused() -> None:
         SampledAnswer(prediction_id="p", predicted="a", chance=0.0)
     with pytest.raises(DataError, match="20 or more"):
         ConfidenceCalibration.fit(np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("places", [7, 40, 10_000])
+def test_calibration_is_the_isotonic_regression_of_scikit_learn(seed: int, places: int) -> None:
+    rng = np.random.default_rng(seed)
+    confidences = rng.integers(0, places, 300) / places  # with equal ones among them
+    right = rng.random(300) < confidences
+    theirs = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(confidences, right.astype(float))
+    asked = np.linspace(-0.1, 1.1, 500)
+    ours = ConfidenceCalibration.fit(confidences, right)
+    np.testing.assert_allclose(ours(asked), theirs.predict(asked), atol=1e-9)
+    assert len(ours.confidences) <= len(theirs.X_thresholds_)

@@ -1,7 +1,8 @@
-"""OpenVINO engines that are opened by several threads of one process."""
+"""OpenVINO engines: opened by several threads of one process, and at rest."""
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,35 @@ import pytest
 from perennial.exporters import runtime
 from perennial.exporters.runtime import OpenVinoEngine
 
+Outputs = dict[str, object]
+
+
+class _Compiled:
+    """A compiled model without inputs and outputs."""
+
+    inputs: tuple[object, ...] = ()
+    outputs: tuple[object, ...] = ()
+
+    def __init__(self, infer: Callable[[], Outputs] = dict) -> None:
+        self._infer, self.requests, self.released = infer, 0, 0
+
+    def create_infer_request(self) -> SimpleNamespace:
+        self.requests += 1
+        return SimpleNamespace(infer=lambda inputs, share_inputs: self._infer())
+
+    def release_memory(self) -> None:
+        self.released += 1
+        raise RuntimeError("busy")
+
+
+def _compiles(monkeypatch: pytest.MonkeyPatch, make: Callable[[], _Compiled]) -> None:
+    monkeypatch.setattr(runtime, "openvino_core", lambda: SimpleNamespace(compile_model=lambda *_: make()))
+
 
 def test_first_inferences_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = SimpleNamespace(inputs=[], outputs=[])
-    monkeypatch.setattr(runtime, "openvino_core", lambda: SimpleNamespace(compile_model=lambda *_: compiled))
     inside, most, both = list[int](), list[int](), threading.Barrier(2, timeout=20)
 
-    def infer(engine: OpenVinoEngine, inputs: object) -> dict[str, object]:
+    def infer() -> Outputs:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.05)
@@ -28,7 +51,18 @@ def test_first_inferences_are_made_one_after_the_other(monkeypatch: pytest.Monke
         both.wait()
         return OpenVinoEngine(Path("model.xml"))
 
-    monkeypatch.setattr(OpenVinoEngine, "infer", infer)
+    _compiles(monkeypatch, lambda: _Compiled(infer))
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(opened, range(2)))
     assert most == [1, 1]
+
+
+def test_at_rest_an_engine_lets_go_of_its_requests_and_of_what_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = _Compiled()
+    _compiles(monkeypatch, lambda: compiled)
+    engine = OpenVinoEngine(Path("model.xml"))
+    engine.infer({})
+    assert compiled.requests == 1
+    engine.rest()  # is refused, as a question is under way
+    engine.infer({})
+    assert (compiled.released, compiled.requests) == (1, 2)

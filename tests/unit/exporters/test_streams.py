@@ -196,6 +196,31 @@ def test_whoever_times_an_engine_has_the_second_copy_at_once() -> None:
     assert single.shapes
 
 
+def test_a_version_at_rest_has_one_copy_until_it_answers_again() -> None:
+    alone, single, made = Echo(), Echo(), list[int]()
+
+    def make() -> FromTokens:
+        made.append(1)
+        return FromTokens(single)
+
+    later = LaterEngine(make)
+    padding = Padding(dim="tokens", mask="attention_mask", least=2)
+    engine = StreamedEngine(FromTokens(alone), later, 2, TEXT_ENGINE, padding)
+    engine.rest()  # one that never answered
+    at_work(engine)
+    ids, mask = batch([8, 70, 12, 30, 9, 65, 20, 41] * 4)
+    wanted = (ids * mask).sum(axis=1, keepdims=True)
+    assert np.array_equal(engine.infer(token_inputs(ids, mask))["logits"], wanted)
+    assert alone.shapes == []
+    engine.rest()
+    engine.rest()
+    assert later.made is None
+    assert np.array_equal(engine.infer(token_inputs(ids, mask))["logits"], wanted)
+    assert (bool(alone.shapes), made) == (True, [1])
+    at_work(engine)
+    assert made == [1, 1]
+
+
 def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
     single = Echo()
     ids, mask = batch([40] * 16)

@@ -22,6 +22,7 @@ import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from perennial.continual.jobs.memory import without_pandas  # noqa: E402
 from perennial.continual.jobs.priority import lower_this_thread  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
 from perennial.continual.tasks import STREAMED  # noqa: E402
@@ -78,6 +79,7 @@ class TritonPythonModel:
     """
 
     def initialize(self, args: dict[str, str]) -> None:
+        without_pandas()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self._settings = RouterSettings.from_parameters(args["model_name"], parameters)
@@ -96,7 +98,7 @@ class TritonPythonModel:
         count = _count(self._settings, args["model_instance_name"])
         self._router = Router(self._settings, self._side, self._log, self._ask_engine, count=count)
         self._router.warm()
-        pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
+        pyarrow.array([0])  # its first conversion looks for pandas
         limits = Limits(
             wait_s=self._settings.queue_limit_s,
             rows=self._settings.queue_rows,

@@ -21,6 +21,7 @@ import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from perennial.continual.jobs.memory import without_pandas  # noqa: E402
 from perennial.exporters.contract import all_inputs, usual_outputs  # noqa: E402
 from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
 from perennial.exporters.generation.signature import INDEX, PIECE  # noqa: E402
@@ -54,6 +55,7 @@ class TritonPythonModel:
     """One process, in which each stream has a thread."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        without_pandas()
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self._settings = RouterSettings.from_parameters(args["model_name"], parameters)
@@ -69,7 +71,7 @@ class TritonPythonModel:
         )
         self._router = Router(self._settings, self._side, self._log, self._streams.ask, in_pieces=True)
         self._router.warm()
-        pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
+        pyarrow.array([0])  # its first conversion looks for pandas
         self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
         self._usual = frozenset(usual_outputs(self._side.signature))
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="stream")
