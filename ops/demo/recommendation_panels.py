@@ -11,7 +11,8 @@ __all__ = ["recommendation_panels"]
 
 _LAST = 200  # lists in a point
 _WANTED = "#c9a227"
-_LISTS, _PLACES, _LONGEST = 6, 5, 44  # in the table: lists, places of each, characters of an item
+_LISTS, _PLACES, _BECAUSE = "because of "  # before an item's id
+_LONGEST = 6, 5, 44  # in the table: lists, places of each, characters of an item
 
 
 def recommendation_panels(
@@ -69,7 +70,7 @@ def _lists(quality: Quality, twin: Sequence[Sequence[str]], new: frozenset[str],
         each = quality.sent[place]
         wanted = _wanted(each)
         items = list(zip(each.answer.items, each.answer.reasons, strict=True))[:_PLACES]
-        told = " · ".join(_place(item, wanted, new, texts) + f" ({_cut(reason)})" for item, reason in items)
+        told = " · ".join(_place(item, wanted, new, texts) + f" ({_said(reason, texts)})" for item, reason in items)
         before = " · ".join(_place(item, wanted, new, texts) for item in twin[place][:_PLACES])
         rows.append((user, str(each.version), told, before))
     caption = "An asterisk: the user liked it next. A plus: it is new. In brackets: the reason that the answer gave."
@@ -92,6 +93,12 @@ def _share(items: Sequence[str] | frozenset[str], new: frozenset[str]) -> float:
 
 def _place(item: str, wanted: frozenset[str], new: frozenset[str], texts: Mapping[str, str]) -> str:
     return f"{_cut(texts.get(item) or item)}{'*' * (item in wanted)}{'+' * (item in new)}"
+
+
+def _said(reason: str, texts: Mapping[str, str]) -> str:
+    """The reason with the text of the item that it names, and not its id."""
+    words, because, item = reason.partition(_BECAUSE)
+    return _cut(f"{words}{because}{texts.get(item) or item}")
 
 
 def _cut(text: str) -> str:

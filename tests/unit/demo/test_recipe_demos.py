@@ -135,7 +135,13 @@ def test_panels_of_lists_tell_of_what_was_wanted_shown_and_new() -> None:
     for number in range(60):
         each = sent(number, error="gone" if number == 30 else "")
         wants = Wants(items={"a": 1.0, "n": 1.0}, signals=())
-        answer = RankedList(items=("a", "b", "n"), scores=(3, 2, 1), reasons=("r",) * 3, version=2, prediction_id="p")
+        answer = RankedList(
+            items=("a", "b", "n"),
+            scores=(3, 2, 1),
+            reasons=("r", "because of a", "because of z"),
+            version=2,
+            prediction_id="p",
+        )
         everything.append(replace(each, asking=replace(each.asking, truth=wants), answer=answer))
     quality = Quality(
         measure="NDCG@10", sent=tuple(everything), scores=(0.5,) * 60, frozen=(0.1,) * 60, waves=(20,), swaps=()
@@ -147,7 +153,7 @@ def test_panels_of_lists_tell_of_what_was_wanted_shown_and_new() -> None:
     hits, _, new, lists = panels
     assert [round(line.y[-1], 3) for line in hits.figure.data] == [0.0, round(55 / 56, 3)]
     assert [round(line.y[-1], 3) for line in new.figure.data] == [0.5, 0.0, round(55 / 168, 3)]
-    assert lists.rows[0][2].startswith("an <apple>* (r) · b (r) · n*+ (r)")
+    assert lists.rows[0][2].startswith("an <apple>* (r) · b (because of an <apple>) · n*+ (because of z)")
     assert "an &lt;apple&gt;" in panel_html(lists, first=False)
     assert len(recommendation_panels(quality, [()] * 60, frozenset(), {})) == 3, "without new items no panel of them"
 
