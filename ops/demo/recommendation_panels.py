@@ -11,8 +11,8 @@ __all__ = ["recommendation_panels"]
 
 _LAST = 200  # lists in a point
 _WANTED = "#c9a227"
-_LISTS, _PLACES, _BECAUSE = "because of "  # before an item's id
-_LONGEST = 6, 5, 44  # in the table: lists, places of each, characters of an item
+_BECAUSE = "because of "  # before an item's id
+_LISTS, _PLACES, _LONGEST = 6, 5, 44  # in the table: lists, places of each, characters of an item
 
 
 def recommendation_panels(
