@@ -31,19 +31,19 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic.writer import TrafficWriter
 
-__all__ = ["week"]
+__all__ = ["CHANGE_DAY", "DAYS", "LABELLED", "SILENT", "UNWATCHED", "asked_in_hour", "sent_in_hour", "week"]
 
 _MODEL = "banking"
 _BEGUN = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
-_DAYS = 7
+DAYS = 7
 _BY_HOUR = (40, 30, 25, 20, 20, 30, 60, 90, 120, 140, 140, 130, 120, 125, 130, 130, 120, 110, 100, 90, 80, 60, 50, 40)
-_LABELLED = 0.06
+LABELLED = 0.06
 _LATE = timedelta(hours=1)  # labels come so long after their requests
 _RETRIED = 0.1
 _NEW = 0.25  # share of new intents once the world has changed
-_CHANGE_DAY = 4.5
-_UNWATCHED = (30, 38)  # hours: the control process is away, requests are answered
-_SILENT = (75, 80)  # hours: nobody can ask
+CHANGE_DAY = 4.5
+UNWATCHED = (30, 38)  # hours: the control process is away, requests are answered
+SILENT = (75, 80)  # hours: nobody can ask
 _PROMOTED_AFTER = timedelta(hours=1)
 
 
@@ -63,20 +63,38 @@ class _World:
     learnt: list[tuple[int, str]] = field(default_factory=list)
 
     def hour(self, number: int) -> NDArray[np.int64]:
-        """Places of the rows asked for in an hour: one half of the intents by day, the other by night, less at
-        weekends."""
-        day, of_day = divmod(number, 24)
-        many = int(_BY_HOUR[of_day] * (0.6 if day % 7 >= 5 else 1.0))
-        clean = len(self.traffic.clean)
-        names = np.unique(self.traffic.truth)
-        half = np.isin(self.truth[:clean], names[: len(names) // 2])
-        weights = np.where(half == (8 <= of_day < 20), 4.0, 1.0)
-        weights = weights * (1.5 if day % 7 >= 5 else 1.0) ** np.isin(self.truth[:clean], names[::3])
-        places = self.rng.choice(clean, many, p=weights / weights.sum())
-        if number >= 24 * _CHANGE_DAY:
-            swapped = self.rng.random(many) < _NEW
-            places = np.where(swapped, self.rng.integers(clean, len(self.truth), many), places)
-        return places
+        """Places of the rows asked for in an hour."""
+        return asked_in_hour(number, self.truth, len(self.traffic.clean), self.rng)
+
+
+def asked_in_hour(number: int, truth: NDArray[np.str_], clean: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Places of the rows asked for in an hour of the week; those from `clean` on are new once the world has changed.
+
+    One half of the intents is asked for by day, the other by night, and less at weekends.
+    """
+    day, of_day = divmod(number, 24)
+    many = int(_BY_HOUR[of_day] * (0.6 if day % 7 >= 5 else 1.0))
+    names = np.unique(truth[:clean])
+    half = np.isin(truth[:clean], names[: len(names) // 2])
+    weights = np.where(half == (8 <= of_day < 20), 4.0, 1.0)
+    weights = weights * (1.5 if day % 7 >= 5 else 1.0) ** np.isin(truth[:clean], names[::3])
+    places = rng.choice(clean, many, p=weights / weights.sum())
+    if number >= 24 * CHANGE_DAY:
+        swapped = rng.random(many) < _NEW
+        places = np.where(swapped, rng.integers(clean, len(truth), many), places)
+    return places
+
+
+def sent_in_hour(places: NDArray[np.int64], rng: np.random.Generator) -> list[tuple[float, int, int]]:
+    """Second of the hour, place and caller of each request; some are sent again by their callers within a minute."""
+    again = rng.random(len(places)) < _RETRIED
+    offsets = np.sort(rng.random(len(places))) * 3_500
+    who = rng.integers(3_000, size=len(places))
+    return sorted(
+        (float(offset), int(place), int(caller))
+        for begun, place, caller, often in zip(offsets, places, who, np.where(again, 5, 1), strict=True)
+        for offset in begun + np.concatenate([[0.0], rng.random(often - 1) * 60])
+    )
 
 
 def week(traffic: Traffic, seed: int) -> dict[str, Any]:
@@ -111,9 +129,9 @@ def _week(traffic: Traffic, folder: Path, clock: Any, seed: int) -> dict[str, An
     loop = _loop(settings, workspace, ledger)
     opened: list[dict[str, Any]] = []
     promoted_at: datetime | None = None
-    for number in range(24 * _DAYS):
+    for number in range(24 * DAYS):
         now = _BEGUN + timedelta(hours=number)
-        if not _SILENT[0] <= number < _SILENT[1]:
+        if not SILENT[0] <= number < SILENT[1]:
             _ask(world, writer, now, world.hour(number))
         now += timedelta(hours=1)
         clock.move_to(now)
@@ -121,7 +139,7 @@ def _week(traffic: Traffic, folder: Path, clock: Any, seed: int) -> dict[str, An
         world.waiting = [row for row in world.waiting if row.at > now]
         if due:
             ledger.add_feedback(_MODEL, due)
-        if _UNWATCHED[0] <= number < _UNWATCHED[1]:
+        if UNWATCHED[0] <= number < UNWATCHED[1]:
             continue
         if promoted_at is not None and now >= promoted_at:
             _promote(world, ledger)
@@ -137,9 +155,9 @@ def _week(traffic: Traffic, folder: Path, clock: Any, seed: int) -> dict[str, An
     return {
         "seed": seed,
         "requests": world.asked,
-        "changed_on_day": _CHANGE_DAY,
+        "changed_on_day": CHANGE_DAY,
         "retrainings": len(opened),
-        "before_the_change": sum(each["day"] < _CHANGE_DAY for each in opened),
+        "before_the_change": sum(each["day"] < CHANGE_DAY for each in opened),
         "days": [round(each["day"], 2) for each in opened],
         "why": [each["why"] for each in opened],
         "alerts": len(alerts),
@@ -171,15 +189,7 @@ def _loop(settings: Settings, workspace: Workspace, ledger: Ledger) -> ModelLoop
 def _ask(world: _World, writer: TrafficWriter, hour: datetime, places: NDArray[np.int64]) -> None:
     """Answer an hour's requests, some of them sent again by their callers within a minute, and label a few later."""
     rng = world.rng
-    again = rng.random(len(places)) < _RETRIED
-    offsets = np.sort(rng.random(len(places))) * 3_500
-    who = rng.integers(3_000, size=len(places))
-    sent = [
-        (offset, place, caller)
-        for offset, place, caller, often in zip(offsets, places, who, np.where(again, 5, 1), strict=True)
-        for offset in offset + np.concatenate([[0.0], rng.random(often - 1) * 60])
-    ]
-    sent.sort()
+    sent = sent_in_hour(places, rng)
     rows = world.rows.rows([place for _, place, _ in sent])
     at = [hour + timedelta(seconds=float(offset)) for offset, _, _ in sent]
     ids = [
@@ -207,7 +217,7 @@ def _ask(world: _World, writer: TrafficWriter, hour: datetime, places: NDArray[n
     )
     world.asked += len(ids)
     for name, moment, (_, place, _) in zip(ids, at, sent, strict=True):
-        if rng.random() < _LABELLED:
+        if rng.random() < LABELLED:
             label = str(world.truth[place])
             world.learnt.append((int(place), label))
             world.waiting.append(

@@ -315,7 +315,7 @@ class _Export:
         """
         rows, encoder = self.held_out, known
         if precision is Precision.FP32:
-            return encoder, rows.spread(_ROWS_OF_HEAD)
+            return encoder, proving_rows(rows, _ROWS_OF_HEAD)
         exact = self.model.exact(self.spec.embeddings)
         if exact is None or not stand_for(rows, exact.known(rows.inputs)):
             if (loaded := load_exact(bundle, threads=self._engine_threads, reread=False)) is None:

@@ -172,11 +172,18 @@ class ModelLoop:
         begins_with = self._trigger.opening()
         evidence = None if begins_with is None else begins_with.to_json()
         cycle = self.runner.fire(reason, actor=POLICY, evidence=evidence)
+        if cycle is None and route is not None and self._labels_alone:  # the watches are not to wait for it
+            self._look(route.champion)
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    @property
+    def _labels_alone(self) -> bool:
+        """Whether the policy counts labels and asks for nothing else."""
+        return isinstance(self._trigger.policy.when, FeedbackCount)
 
     def _decided(self, champion: int | None, now: datetime) -> TriggerDecision | None:
         """What the policy says when all is told that it asks for; where labels alone have it fire, the rest waits."""
-        if isinstance(self._trigger.policy.when, FeedbackCount):
+        if self._labels_alone:
             decision = self.decide(now)
             if decision is not None and decision.fire:
                 return decision

@@ -99,6 +99,12 @@ def group_members(group: int) -> tuple[int, ...]:
     return tuple(members)
 
 
+def ended_members(group: int) -> tuple[int, ...]:
+    """The processes of a group that ended, and that their parent has not asked about."""
+    every = ((int(entry.name), _fields(int(entry.name))) for entry in _PROC.iterdir() if entry.name.isdigit())
+    return tuple(pid for pid, fields in every if fields is not None and int(fields[2]) == group and fields[0] == "Z")
+
+
 def end_group(group: int, *, grace_s: float) -> None:
     """SIGTERM to the leader, `grace_s` to finish, then SIGKILL to whoever is left of its group; waits for the end."""
     with suppress(ProcessLookupError):

@@ -17,9 +17,12 @@ from perennial.continual.policy import (
     parse_policy,
 )
 from perennial.continual.records import Route, Split
-from perennial.ops.ledger import AttemptRow, CycleRow
-from perennial.ops.ledger.ports import Cycles, DriftReports, ExampleCounts, Examples, Routes, State, Versions
+from perennial.continual.tasks import task_named
+from perennial.ops.ledger import AttemptRow, CycleRow, VersionRow
+from perennial.ops.ledger.ports import Cycles, DriftReports, ExampleCounts, Examples, State, Vocabulary
+from perennial.ops.store.federation import Federation
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
+from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.watching.opening import Opening, opening
 from perennial.ops.watching.unlearnt import UnlearntLabels
@@ -47,7 +50,7 @@ class _Drift:
     signals: tuple[str, ...] = ()
 
 
-class TriggerLedger(Cycles, DriftReports, ExampleCounts, Examples, Routes, State, Versions, Protocol):
+class TriggerLedger(Cycles, DriftReports, ExampleCounts, Examples, State, Vocabulary, Protocol):
     """Where the facts come from."""
 
 
@@ -143,10 +146,8 @@ class Trigger:
         cycles: Sequence[CycleRow],
     ) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
-        learnt_until, proof_needed = rows.since_id, self._workspace.model(self._model).cycle.min_fresh_rows
-        proof = self._ledger.examples(
-            self._model, split=Split.HOLDOUT, since_id=learnt_until, limit=max(1, proof_needed)
-        )
+        needed = self._proof_needed(champion)
+        proof = self._ledger.examples(self._model, split=Split.HOLDOUT, since_id=rows.since_id, limit=max(1, needed))
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
@@ -158,7 +159,7 @@ class Trigger:
             in_vain=tuple(row.opened_at for row in cycles if row.outcome in _IN_VAIN),
             unlearnt_feedback=rows.asked_after(since) if alert else len(rows),
             proof=len(proof),
-            proof_needed=proof_needed,
+            proof_needed=needed,
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,
@@ -168,6 +169,19 @@ class Trigger:
             gain=_gain(worth, attempt),
             turned_away=_turned_away(attempt, rows),
         )
+
+    def _proof_needed(self, champion: VersionRow) -> int:
+        """Held-out rows without which the gate is sure to refuse; 0 where it may ask for none, or counts other rows."""
+        settings = self._workspace.model(self._model)
+        described = {row.label for row in self._ledger.descriptions(self._model)}
+        asks_none = (
+            not task_named(settings.task).stays_right
+            or settings.privacy.epsilon is not None
+            or champion.encoder_fingerprint in tainted_encoders(self._ledger, self._model)
+            or not described <= set(champion.labels)
+            or Federation(self._workspace, self._model).others is not None
+        )
+        return 0 if asks_none else settings.cycle.min_fresh_rows
 
 
 def _is_answered(alerted: datetime, cycles: Sequence[CycleRow]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perennial.continual.errors import PerennialError
 from perennial.ops.serving.control import TritonControl
-from perennial.ops.serving.processes import group_members, start_ticks
+from perennial.ops.serving.processes import ended_members, group_members, start_ticks
 from perennial.ops.serving.server_record import Secret
 
 __all__ = ["StubWatch", "stubs_of"]
@@ -38,7 +38,7 @@ def _instance(words: list[bytes]) -> str:
 class StubWatch:
     """Notices within one `check` that a stub ended which Triton still counts on.
 
-    `missing` may be called by any thread, the rest by the supervisor's alone.
+    `missing` may be called by any thread, `load_is_stuck` beside a load, the rest by the supervisor's thread alone.
     """
 
     def __init__(self, url: str, secret: Secret) -> None:
@@ -75,6 +75,21 @@ class StubWatch:
             return ()
         self._known = {pid: seen for pid, seen in self._known.items() if pid not in ended}
         return tuple(sorted({_model(name) for name in ended.values()} & short))
+
+    def load_is_stuck(self, server: int) -> bool:
+        """Whether Triton loads a model of which it has started no process that lives, and one that ended.
+
+        Triton 2.51 may wait for ever for a stub that was killed while it told of its beginning. For another thread,
+        while the supervisor's own waits for the load.
+        """
+        if not set(ended_members(server)) - set(self._known):
+            return False
+        started = {_model(name) for pid, name in stubs_of(server).items() if pid not in self._known}
+        try:
+            loading = {entry.model for entry in self._control.index() if entry.state == "LOADING"}
+        except PerennialError:  # it may be too busy with this very load to say so
+            return not started
+        return bool(loading - started)
 
     def missing(self, server: int) -> tuple[str, ...]:
         """The models with fewer stubs than Triton counts on, though nobody saw one end; empty while all is well.

@@ -1,10 +1,12 @@
 """Keeps the embedded server answering: restarts it when it died, hangs, or a stub of it is gone."""
 
 import logging
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError
@@ -20,6 +22,7 @@ _GLANCE_S = 0.05  # how long a death goes unnoticed
 _SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the next start
 _LONGEST_PAUSE_S = 30.0  # between starts that fail
 _PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
+_STUCK_LOOKS = 10  # a second apart, after which a load is given up that waits for a dead process
 _SILENT_S = 60.0  # so long may a champion be silent, while another version answers, before a restart is tried
 STOP_S = 10.0  # for what the watching thread does when it is stopped
 _PROBE_ENDS_S = 1.0  # for a probe that is under way then
@@ -340,9 +343,31 @@ class Supervisor:
         self._settle_pause_s = 1.0
         self._settle()
 
+    @contextmanager
+    def _loads_watched(self) -> Iterator[None]:
+        """Kill a server that waits for a process that died under a load: it would wait for ever, and so would we."""
+        over, pid = threading.Event(), self._server.pid
+        watch = threading.Thread(target=self._end_stuck_load, args=(over, pid), name="triton-loads", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _end_stuck_load(self, over: threading.Event, pid: int | None) -> None:
+        looks = 0
+        while pid is not None and looks < _STUCK_LOOKS and not over.wait(1.0):
+            looks = looks + 1 if self._stubs.load_is_stuck(pid) else 0
+        if pid is not None and looks == _STUCK_LOOKS and self._server.pid == pid:
+            logger.error("triton.load_stuck", extra={"pid": pid})
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _settle(self) -> None:
         try:
-            self._on_started()
+            with self._loads_watched():
+                self._on_started()
         except Exception as exc:  # a full disk, say
             self.unsettled = str(exc)
             self._settle_at = time.monotonic() + self._settle_pause_s

@@ -336,3 +336,13 @@ def test_no_cycle_opens_that_the_gate_must_refuse_for_want_of_proof(make_town: M
         assert decision.reasons
         assert decision.fire == (proof == needed)
         assert told == ([] if decision.fire else [f"proof: 0 of {needed} held-out rows that the gate asks for"])
+
+
+def test_proof_is_not_waited_for_where_the_gate_may_ask_for_none(make_town: MakeTown) -> None:
+    town = make_town(policy={"kind": "feedback_count", "at_least": 10})
+    town.ledger.describe_classes("intent", {"pension": "how to save for old age"}, "a test")
+    town.label(town.ask(100, new=0.3))
+    collect(town.ledger, town.traffic, "intent", holdout_share=1e-9, now=town.now)
+    decision = Trigger(town.ledger, town.workspace, "intent").decide(datetime.now(UTC))
+    assert decision is not None
+    assert decision.fire

@@ -1,11 +1,15 @@
 """Which stubs are missed, whatever the moment at which they died."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from perennial.ops.serving.control import IndexEntry
+from perennial.ops.serving.processes import ended_members
 from perennial.ops.serving.server import stubs
 from perennial.ops.serving.server.stubs import StubWatch
 
@@ -84,3 +88,46 @@ def test_a_version_that_comes_up_between_two_questions_is_not_missing(watch: Stu
 def test_losses_of_several_models_are_all_named(watch: StubWatch, server: Server) -> None:
     del server.living[10], server.living[11]
     assert watch.lost(1) == watch.missing(1) == ("intent", "intent_engine")
+
+
+@pytest.mark.parametrize(
+    ("ended", "loading", "begun", "stuck"),
+    [
+        ([20], ["intent"], [], True),
+        ([20], ["intent"], ["intent_0_0"], False),  # another process of it lives: it may take its time
+        ([], ["intent"], [], False),  # a backend that needs no process of ours
+        ([20], [], [], False),
+        ([10], ["intent"], [], False),  # one that was counted on is the supervisor's own matter
+        ([20], ["intent", "intent_engine"], ["intent_0_0"], True),
+    ],
+)
+def test_a_load_is_stuck_that_waits_for_a_dead_process(
+    watch: StubWatch,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    ended: list[int],
+    loading: list[str],
+    begun: list[str],
+    stuck: bool,
+) -> None:
+    monkeypatch.setattr(stubs, "ended_members", lambda _: tuple(ended))
+    monkeypatch.setattr(
+        server, "index", lambda: tuple(IndexEntry(model=m, version=2, state="LOADING", reason="") for m in loading)
+    )
+    server.living.update(enumerate(begun, start=30))
+    assert watch.load_is_stuck(1) == stuck
+
+
+def test_ended_processes_of_a_group_are_those_that_nobody_asked_about() -> None:
+    leaves = "import subprocess, time; subprocess.Popen(['true']); print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", leaves]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as leader:
+        try:
+            leader.stdout.readline()  # type: ignore[union-attr]
+            end = time.monotonic() + 20
+            while not ended_members(leader.pid):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            assert leader.pid not in ended_members(leader.pid)
+        finally:
+            leader.kill()
