@@ -4,6 +4,7 @@ Triton 2.51 does not replace a stub that died: its model keeps saying READY, and
 fails after a second. So the stubs are watched from outside.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,13 +77,13 @@ class StubWatch:
         self._known = {pid: seen for pid, seen in self._known.items() if pid not in ended}
         return tuple(sorted({_model(name) for name in ended.values()} & short))
 
-    def load_is_stuck(self, server: int) -> bool:
+    def load_is_stuck(self, server: int, before: Collection[int]) -> bool:
         """Whether Triton loads a model of which it has started no process that lives, and one that ended.
 
-        Triton 2.51 may wait for ever for a stub that was killed while it told of its beginning. For another thread,
-        while the supervisor's own waits for the load.
+        Triton 2.51 waits for ever for a stub that is killed some milliseconds after its start. For another thread,
+        while the supervisor's own waits for the load. `before` are the processes that had ended when it began.
         """
-        if not set(ended_members(server)) - set(self._known):
+        if not set(ended_members(server)) - set(before) - set(self._known):
             return False
         started = {_model(name) for pid, name in stubs_of(server).items() if pid not in self._known}
         try:

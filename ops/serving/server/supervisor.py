@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError
 from perennial.ops.serving.probe import ChampionSilent, Stalled
+from perennial.ops.serving.processes import ended_members
 from perennial.ops.serving.server.server import StartLost, TritonServer
 from perennial.ops.serving.server.shared_memory import close_to_others
 from perennial.ops.serving.server.stubs import StubWatch
@@ -356,9 +357,9 @@ class Supervisor:
             watch.join()
 
     def _end_stuck_load(self, over: threading.Event, pid: int | None) -> None:
-        looks = 0
+        looks, before = 0, () if pid is None else ended_members(pid)
         while pid is not None and looks < _STUCK_LOOKS and not over.wait(1.0):
-            looks = looks + 1 if self._stubs.load_is_stuck(pid) else 0
+            looks = looks + 1 if self._stubs.load_is_stuck(pid, before) else 0
         if pid is not None and looks == _STUCK_LOOKS and self._server.pid == pid:
             logger.error("triton.load_stuck", extra={"pid": pid})
             with suppress(ProcessLookupError):

@@ -97,6 +97,7 @@ def test_losses_of_several_models_are_all_named(watch: StubWatch, server: Server
         ([20], ["intent"], ["intent_0_0"], False),  # another process of it lives: it may take its time
         ([], ["intent"], [], False),  # a backend that needs no process of ours
         ([20], [], [], False),
+        ([9], ["intent"], [], False),  # it had ended before
         ([10], ["intent"], [], False),  # one that was counted on is the supervisor's own matter
         ([20], ["intent", "intent_engine"], ["intent_0_0"], True),
     ],
@@ -115,7 +116,7 @@ def test_a_load_is_stuck_that_waits_for_a_dead_process(
         server, "index", lambda: tuple(IndexEntry(model=m, version=2, state="LOADING", reason="") for m in loading)
     )
     server.living.update(enumerate(begun, start=30))
-    assert watch.load_is_stuck(1) == stuck
+    assert watch.load_is_stuck(1, [9]) == stuck
 
 
 def test_ended_processes_of_a_group_are_those_that_nobody_asked_about() -> None:
