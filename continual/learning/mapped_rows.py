@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["MappedRows", "mapped_once", "mapped_rows", "name_of"]
 
 _MOST_KEPT = 2**23  # numbers of each kind: 64 MB
+_AT_ONCE, _MOST_ROWS = 2**21, 2048  # numbers (16 MB) and rows mapped at a time
 _DIGEST = 16  # bytes
 _ALL_OF_IT = 0.5  # of a block: where so many of its rows are asked about, all are multiplied and none is copied
 Floats = NDArray[np.float64]
@@ -110,12 +111,17 @@ class _Blocks:
         return True
 
     def times(self, keys: Sequence[bytes], mapped: Callable[[list[int]], Floats], weight: Weight) -> NDArray[Any]:
-        """The rows' features times a weight; those that are not known are `mapped` by their places."""
+        """The rows' features times a weight (D, C); those that are not known are `mapped` by their places, in blocks.
+
+        A block that does not fit in is multiplied at once.
+        """
         result = np.empty((len(keys), weight.shape[1]), weight.dtype)
-        if strange := [row for row, key in enumerate(keys) if key not in self._place]:
-            features = mapped(strange)
-            if not self.keep([keys[row] for row in strange], features):
-                result[strange] = features.astype(weight.dtype, copy=False) @ weight
+        strange = [row for row, key in enumerate(keys) if key not in self._place]
+        size = min(_MOST_ROWS, max(1, _AT_ONCE // max(1, len(weight))))
+        for block_rows in (strange[start : start + size] for start in range(0, len(strange), size)):
+            features = mapped(block_rows)
+            if not self.keep([keys[row] for row in block_rows], features):
+                result[block_rows] = features.astype(weight.dtype, copy=False) @ weight
         asked: dict[int, tuple[list[int], list[int]]] = {}
         for row, key in enumerate(keys):
             if (place := self._place.get(key)) is not None:

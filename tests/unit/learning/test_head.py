@@ -1,5 +1,7 @@
 """Rows are mapped once for heads that see them alike, and only while that is asked for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -105,3 +107,28 @@ def test_features_that_are_known_already_stand_for_the_rows(mapped: list[int], m
         one.logits(ROWS, TEXTS)
         one.logits(ROWS, TEXTS)
     assert mapped == [4, 4], "more than memory is lent for"
+
+
+def test_many_rows_are_mapped_in_blocks_and_those_that_fit_stay(
+    mapped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, known = a_head(1), MappedRows()
+    rows = np.random.default_rng(1).standard_normal((7, 8)).astype(np.float32)
+    texts = [f"card {row}" for row in range(6)] + ["card 0"]
+    words, seen = LexicalFeatures.__call__, list[int]()
+
+    def noted(self: LexicalFeatures, texts: Sequence[str]) -> NDArray[np.float64]:
+        seen.append(len(texts))
+        return words(self, texts)
+
+    alone = head.logits(rows, texts)
+    monkeypatch.setattr(LexicalFeatures, "__call__", noted)
+    monkeypatch.setattr(module, "_AT_ONCE", 32)  # two rows of 16 features of embeddings, or of 12 of words
+    monkeypatch.setattr(module, "_MOST_KEPT", 72)
+    mapped.clear()
+    with mapped_once(known):
+        for mapped_now, seen_now in (([2, 2, 2, 1], [2, 2, 2, 1]), ([2, 1], [])):
+            np.testing.assert_allclose(head.logits(rows, texts), alone, rtol=0, atol=1e-12)
+            assert (mapped, seen) == (mapped_now, seen_now)
+            mapped.clear()
+            seen.clear()
