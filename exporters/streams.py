@@ -35,12 +35,14 @@ class LaterEngine:
     def __init__(self, make: Callable[[], Engine], *, worth: int = _WORTH) -> None:
         self._make, self._left, self._worth = make, worth, worth
         self._made: Engine | None = None
+        self._unwanted = False  # when it is there
         self._lock = threading.Lock()
 
     def get(self) -> Engine | None:
         """The engine; None until it is there."""
-        if self._made is None and self._left > 0:
+        if self._made is None and (self._left > 0 or self._unwanted):
             with self._lock:
+                self._unwanted = False
                 self._left -= 1
                 begins = self._left == 0
             if begins:
@@ -49,10 +51,12 @@ class LaterEngine:
         return self._made
 
     def let_go(self) -> None:
-        """Have it no more, and count anew; one that is being made stays."""
+        """Have it no more, and count anew; one that is being made goes once it is there, unless it is asked for."""
         with self._lock:
             if self._made is not None:
                 self._made, self._left = None, self._worth
+            elif self._left <= 0:
+                self._unwanted = True
 
     @property
     def made(self) -> Engine | None:
@@ -62,15 +66,22 @@ class LaterEngine:
     def make(self) -> None:
         """Make it now, where nobody has begun to."""
         with self._lock:
+            self._unwanted = False
             begins, self._left = self._left > 0, min(self._left, 0)
         if begins:
             self._build()
 
     def _build(self) -> None:
         try:
-            self._made = self._make()
+            made = self._make()
         except Exception:  # no memory, say; the engine that is there goes on
             logger.exception("engine.no_second_copy")
+            return
+        with self._lock:
+            if self._unwanted:
+                self._unwanted, self._left = False, self._worth
+            else:
+                self._made = made
 
 
 class StreamedEngine:
@@ -102,6 +113,7 @@ class StreamedEngine:
         """Let go of the copy that came in the background, and of what the other one keeps beside its weights."""
         if isinstance(self._single, LaterEngine):
             self._single.let_go()
+        self._small = _Faster()  # a copy that is made again has a first answer again
         if isinstance(self._alone, Resting):
             self._alone.rest()
 

@@ -221,6 +221,45 @@ def test_a_version_at_rest_has_one_copy_until_it_answers_again() -> None:
     assert made == [1, 1]
 
 
+@pytest.mark.parametrize("asked_again", [False, True])
+def test_a_copy_that_is_being_made_when_rest_comes_stays_only_where_it_is_asked_for(asked_again: bool) -> None:
+    go_on, made = threading.Event(), list[int]()
+
+    def make() -> FromTokens:
+        made.append(1)
+        assert go_on.wait(20)
+        return FromTokens(Echo())
+
+    later = LaterEngine(make, worth=1)
+    later.get()
+    later.let_go()
+    if asked_again:
+        assert later.get() is None
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "later-engine":
+            thread.join(20)
+    assert (later.made is not None) == asked_again
+    later.make()
+    assert later.made is not None
+    assert made == [1] * (1 if asked_again else 2)
+
+
+def test_copies_are_measured_anew_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("perennial.exporters.streams.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    alone, single = Timed(clock, first_s=0.001, later_s=0.001), Timed(clock, first_s=0.003, later_s=0.003)
+    engine = streamed(alone, single, 2)
+    ids, mask = batch([5])
+    for _ in range(20):
+        engine.infer(token_inputs(ids, mask))
+    engine.rest()
+    before = len(single.shapes)
+    for _ in range(10):
+        engine.infer(token_inputs(ids, mask))
+    assert len(single.shapes) - before == 5
+
+
 def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
     single = Echo()
     ids, mask = batch([40] * 16)
