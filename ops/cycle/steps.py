@@ -276,8 +276,8 @@ class LoopSteps:
         self._change(change, f"version {version}: {context.cycle.note}", keep_waiting=False)
         state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED
         self.ledger.set_version_state(self.model, version, state)
-        for leftover in (self.maker.staged(version), self.maker.trained(version)):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self.maker.drop_staged(version)
+        shutil.rmtree(self.maker.trained(version), ignore_errors=True)
 
     def _load_for_return(self, to: int, challenger: int) -> None:
         """Have `to` loaded where it is to answer in the challenger's place and was unloaded meanwhile."""

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ __all__ = ["PROVING", "TRAINING", "EngineOrder", "VersionMaker", "engine_metrics
 
 TRAINING, PROVING = "perennial.continual.learning.job", "perennial.ops.making.proving"  # modules of jobs
 _FEW_PROCESSORS = 2
+_FRESH_S = 300.0  # a bundle that was read within it is read again only where a file's length or times have changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class VersionMaker:
         self._waiting: Mapping[str, WaitingJobs] = {}  # by the module of the job that they wait to be
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
-        self._verified: dict[int, Future[Manifest]] = {}  # of the staged bundle that is being read
+        self._verified: dict[int, Future[float]] = {}  # of the staged bundle that is read: since when
 
     @property
     def engine_threads(self) -> int:
@@ -318,6 +320,9 @@ class VersionMaker:
     def publish(self, version: int) -> Manifest:
         """Put the bundle in its place in the repository, verified before and after; Triton does not look at it yet.
 
+        Files that were read within the last minutes are read again only where their lengths or times have changed. The
+        engine that serves reads all of them once more when it is loaded.
+
         Raises:
             BundleRejected: a file is not what the manifest says.
             PublishFailed: the disk refuses.
@@ -325,22 +330,27 @@ class VersionMaker:
         target, begun = self._workspace.bundle(self._model, version), self._verified.pop(version, None)
         if target.is_dir():
             return verify_bundle(target)
-        if begun is not None:
-            begun.result()
-        verify_bundle(self.staged(version), reread=begun is None)
+        fresh = begun is not None and time.monotonic() - begun.result() < _FRESH_S
+        verify_bundle(self.staged(version), reread=not fresh)
         self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
         return verify_bundle(target, reread=False)  # a rename leaves the files what they are
 
     def verify_staged(self, version: int) -> None:
         """Begin to read and verify a staged bundle, beside all that is to be done before it is published."""
         pool = ThreadPoolExecutor(1, "verify")
-        self._verified = {version: pool.submit(verify_bundle, self.staged(version))}
+        self._verified = {version: pool.submit(_verified, self.staged(version))}
         pool.shutdown(wait=False)
+
+    def drop_staged(self, version: int) -> None:
+        """Delete a staged bundle; the end of a reading of it is waited for."""
+        if (begun := self._verified.pop(version, None)) is not None and not begun.cancel():
+            wait([begun])
+        shutil.rmtree(self.staged(version), ignore_errors=True)
 
     def discard(self, version: int) -> None:
         """Delete what the making of a version that nobody will publish left."""
-        for left in (self.staged(version), self.folder(version)):
-            shutil.rmtree(left, ignore_errors=True)
+        self.drop_staged(version)
+        shutil.rmtree(self.folder(version), ignore_errors=True)
 
     def _learning(self, champion: VersionRow | None) -> LearningSettings:
         return self._settings.learning.of_first_version() if champion is None else self._settings.learning
@@ -367,6 +377,13 @@ class VersionMaker:
             waiting=self._waiting.get(module),
             cluster=self._workspace.settings.ray.cluster if module == TRAINING else None,
         )
+
+
+def _verified(bundle: Path) -> float:
+    """Since when the bundle is known to be whole, by the monotonic clock."""
+    began = time.monotonic()
+    verify_bundle(bundle)
+    return began
 
 
 def _corrects(own: Mapping[str, Any]) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import pytest
 
@@ -17,11 +19,13 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.continual.policy import FeedbackCount, TriggerDecision, TriggerPolicy, parse_policy
 from perennial.continual.records import Example, Split
+from perennial.exporters.bundle import Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.ledger import VersionRow, VersionState, version_card
+from perennial.ops.making import version_maker
 from perennial.ops.making.version_maker import PROVING, TRAINING, VersionMaker
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
@@ -211,3 +215,37 @@ def test_a_bundle_is_read_beside_its_judgement_and_published_only_as_it_was_read
     with pytest.raises(BundleRejected, match=r"labels\.json"):
         maker.publish(1)
     assert not parts.workspace.bundle("card", 1).exists()
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_bundle_that_was_read_long_ago_is_read_again(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    maker, rereads = VersionMaker(parts.ledger, parts.workspace, "card"), list[bool]()
+
+    def noted(bundle: Path, *, reread: bool = True) -> Manifest:
+        rereads.append(reread)
+        return verify_bundle(bundle, reread=reread)
+
+    monkeypatch.setattr(version_maker, "verify_bundle", noted)
+    monkeypatch.setattr(version_maker, "_FRESH_S", 300.0 if fresh else 0.0)
+    write_bundle(maker.staged(1), 1)
+    maker.verify_staged(1)
+    maker.publish(1)
+    assert rereads == [True, not fresh, False]
+
+
+def test_a_staged_bundle_is_deleted_after_it_was_read(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker, begun, there = VersionMaker(parts.ledger, parts.workspace, "card"), Event(), list[bool]()
+
+    def slow(bundle: Path) -> None:
+        begun.set()
+        sleep(0.1)
+        there.append(bundle.is_dir())
+
+    monkeypatch.setattr(version_maker, "verify_bundle", slow)
+    staged = write_bundle(maker.staged(1), 1)
+    maker.verify_staged(1)
+    assert begun.wait(20)
+    maker.discard(1)
+    assert (there, staged.exists(), maker._verified) == ([True], False, {})
