@@ -70,16 +70,21 @@ class ConfidenceCalibration:
         """Return the isotonic fit.
 
         Raises:
-            DataError: fewer than 20 answers.
+            DataError: fewer than 20 answers, or a value that is not finite.
         """
         from scipy.optimize import isotonic_regression
 
         if len(confidences) < 20 or len(confidences) != len(correct):
             raise DataError(f"{len(confidences)} confidences, {len(correct)} verdicts; give 20 or more of each")
-        different, place = np.unique(np.asarray(confidences, dtype=np.float64), return_inverse=True)
+        given, verdicts = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+        if strange := int((~np.isfinite(given) | ~np.isfinite(verdicts)).sum()):
+            raise DataError(
+                f"{strange} of {len(given)} answers have a confidence or verdict that is not finite; omit them"
+            )
+        different, place = np.unique(given, return_inverse=True)
         answers = np.bincount(place)
-        means = np.bincount(place, weights=np.asarray(correct, dtype=np.float64)) / answers
-        chances = isotonic_regression(means, weights=answers).x
+        means = np.bincount(place, weights=verdicts) / answers
+        chances = np.clip(isotonic_regression(means, weights=answers).x, 0.0, 1.0)
         steps = np.concatenate([[True], chances[1:] != chances[:-1], [True]])
         turns = steps[1:] | steps[:-1]  # between two equal neighbours a value adds nothing to the line
         return cls(confidences=different[turns], chances=chances[turns])

@@ -95,6 +95,15 @@ def test_nothing_labelled_and_impossible_chances_are_refused() -> None:
         SampledAnswer(prediction_id="p", predicted="a", chance=0.0)
     with pytest.raises(DataError, match="20 or more"):
         ConfidenceCalibration.fit(np.ones(3), np.ones(3))
+    for strange in (np.nan, np.inf):
+        with pytest.raises(DataError, match="1 of 30 answers"):
+            ConfidenceCalibration.fit(np.append(np.linspace(0, 1, 29), strange), np.ones(30))
+
+
+def test_chances_are_never_below_none_or_above_all() -> None:
+    calibration = ConfidenceCalibration.fit(np.linspace(0, 1, 40), np.linspace(-0.5, 1.5, 40))
+    chances = calibration(np.array([0.0, 0.5, 1.0]))
+    assert chances == pytest.approx([0.0, 0.5, 1.0])
 
 
 @pytest.mark.parametrize("seed", range(4))
