@@ -74,13 +74,15 @@ class Ridge(AnchoredSums):
 
     def _of_sketch(self, seen: RowFeatures, sketch: int, out: Floats | None = None) -> Floats:
         """What rows that were seen are to one sketch, (rows, D / sketches)."""
-        blocks = [block for block in (seen.of_embeddings, seen.of_words) if block is not None]
+        if seen.of_words is None:
+            raise DataError(
+                "these rows were mapped without their words, which a ridge regression reads; see `Ridge.seen`"
+            )
+        blocks = (seen.of_embeddings, seen.of_words)
         sizes = [block.shape[1] // self.lexical.sketches for block in blocks]
         own = np.empty((len(blocks[0]), sum(sizes))) if out is None else out
-        root, start = (
-            np.sqrt(self.lexical.sketches),
-            0,
-        )  # so that its own have the length that those of all have together
+        root = np.sqrt(self.lexical.sketches)  # so that its own have the length that those of all have together
+        start = 0
         for block, size in zip(blocks, sizes, strict=True):
             np.multiply(block[:, sketch * size : (sketch + 1) * size], root, out=own[:, start : start + size])
             start += size

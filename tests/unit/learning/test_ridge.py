@@ -127,6 +127,16 @@ def test_both_heads_come_of_one_factor_a_sketch_and_rows_are_mapped_once(monkeyp
     np.testing.assert_array_equal(proved.scores(seen), proved.logits(beside.X, beside.texts))
 
 
+def test_rows_that_were_mapped_without_their_words_are_refused() -> None:
+    given = rows(8)
+    head = learnt(given, sketches=3)
+    halves = replace(given, features=replace(head.seen(given), of_words=None))
+    with pytest.raises(DataError, match="without their words"):
+        head.mapped(halves)
+    with pytest.raises(DataError, match="without their words"):
+        head.solve_with(halves)
+
+
 def test_a_solution_is_the_same_to_the_last_bit_however_many_threads_there_are() -> None:
     given, beside = rows(150), rows(20, seed=3)
     found = []
