@@ -97,9 +97,9 @@ class TextExportable(LabelsExportable):
 
     def sidecars(self, folder: Path) -> None:
         """Tokenizer, labels, card, head, sums, and the encoder where it was tuned."""
-        self.write_model_files(
-            folder
-        )  # first: what lies there for a moment need be hashed but once, and sums are large
+        # The large files come first. Only a file that has lain unchanged for a moment has its digest kept (`digest`);
+        # the tokenizer is written meanwhile. One written last may be read and hashed twice.
+        self.write_model_files(folder)
         self.trained.write_tokenizer(folder / TOKENIZER_FILE)
 
     def part(self, folder: Path) -> Mapping[str, Any]:
