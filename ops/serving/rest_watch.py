@@ -5,29 +5,30 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["REST_S", "Resting"]
+__all__ = ["REST_S", "RestWatch"]
 
 logger = logging.getLogger(__name__)
 REST_S = 30.0
 
 
-class Resting:
+class RestWatch:
     """Calls `rest` once, in a thread of its own, when nothing was `asked` for so long; and again after more was.
 
     >>> calls = []
-    >>> resting = Resting(lambda: calls.append("rest"), after_s=0.0)
-    >>> resting.look(), resting.look(), calls
+    >>> watch = RestWatch(lambda: calls.append("rest"), after_s=0.0)
+    >>> watch.look(), watch.look(), calls
     (True, False, ['rest'])
-    >>> resting.asked()
-    >>> resting.look(), calls
+    >>> watch.asked()
+    >>> watch.look(), calls
     (True, ['rest', 'rest'])
     """
 
     def __init__(self, rest: Callable[[], None], *, after_s: float = REST_S) -> None:
         self._rest, self._after_s = rest, after_s
-        self._last, self._rests = time.monotonic(), False
+        self._last = time.monotonic()
+        self._rested_after: float | None = None  # the question after which it rests
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="resting", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rest-watch", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
@@ -40,14 +41,15 @@ class Resting:
             self._thread.join()
 
     def asked(self) -> None:
-        """Something is asked now."""
-        self._last, self._rests = time.monotonic(), False
+        """Something is asked now; may be called while another thread looks."""
+        self._last = time.monotonic()
 
     def look(self) -> bool:
         """Whether it was time to rest; a rest that fails is logged."""
-        if self._rests or time.monotonic() - self._last < self._after_s:
+        last = self._last
+        if last == self._rested_after or time.monotonic() - last < self._after_s:
             return False
-        self._rests = True
+        self._rested_after = last
         try:
             self._rest()
         except Exception:  # whatever a runtime raises: it only holds more memory

@@ -1,39 +1,42 @@
 """An engine's process rests once nothing was asked for a while, and only then."""
 
+import itertools
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from perennial.ops.serving.resting import Resting
+from perennial.ops.serving.rest_watch import RestWatch
 
 _LONG_S = 20.0
 
 
 def test_it_rests_once_and_again_after_more_was_asked() -> None:
     rested = threading.Semaphore(0)
-    resting = Resting(rested.release, after_s=0.05)
-    resting.start()
+    watch = RestWatch(rested.release, after_s=0.05)
+    watch.start()
     try:
         assert rested.acquire(timeout=_LONG_S)
         assert not rested.acquire(timeout=0.2)
-        resting.asked()
+        watch.asked()
         assert rested.acquire(timeout=_LONG_S)
     finally:
-        resting.stop()
+        watch.stop()
 
 
 def test_it_does_not_rest_while_it_is_asked() -> None:
-    resting = Resting(lambda: pytest.fail("it was asked just now"), after_s=3_600.0)
-    resting.asked()
-    assert not resting.look()
+    watch = RestWatch(lambda: pytest.fail("it was asked just now"), after_s=3_600.0)
+    watch.asked()
+    assert not watch.look()
 
 
 def test_it_looks_no_more_when_it_is_stopped() -> None:
-    resting = Resting(lambda: None, after_s=3_600.0)
-    resting.start()
+    watch = RestWatch(lambda: None, after_s=3_600.0)
+    watch.start()
     began = time.monotonic()
-    resting.stop()
+    watch.stop()
     assert time.monotonic() - began < _LONG_S
 
 
@@ -41,8 +44,24 @@ def test_a_rest_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> Non
     def fails() -> None:
         raise RuntimeError("busy")
 
-    resting = Resting(fails, after_s=0.0)
-    assert resting.look()
+    watch = RestWatch(fails, after_s=0.0)
+    assert watch.look()
     assert "engine.not_at_rest" in caplog.text
-    resting.asked()
-    assert resting.look()
+    watch.asked()
+    assert watch.look()
+
+
+def test_what_is_asked_while_it_looks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, meanwhile = itertools.count(), list[Callable[[], None]]()
+
+    def now() -> float:
+        if meanwhile:
+            meanwhile.pop()()
+        return float(next(clock))
+
+    monkeypatch.setattr("perennial.ops.serving.rest_watch.time", SimpleNamespace(monotonic=now))
+    watch = RestWatch(lambda: None, after_s=0.0)
+    meanwhile.append(watch.asked)
+    assert watch.look()
+    assert watch.look(), "it rests after the later question too"
+    assert not watch.look()

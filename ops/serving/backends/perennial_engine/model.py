@@ -20,7 +20,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 from perennial.continual.errors import PerennialError  # noqa: E402
 from perennial.exporters.engine import Inputs  # noqa: E402
 from perennial.ops.serving.engine_host import EngineHost  # noqa: E402
-from perennial.ops.serving.resting import Resting  # noqa: E402
+from perennial.ops.serving.rest_watch import RestWatch  # noqa: E402
 from perennial.ops.serving.secret import knows_secret, own_secret  # noqa: E402
 
 _AT_ONCE = 2  # batches under way, each on its share of the threads
@@ -43,8 +43,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(str(exc)) from exc
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch")
         self._places = threading.Semaphore(_AT_ONCE)
-        self._resting = Resting(self._host.rest)
-        self._resting.start()
+        self._rest_watch = RestWatch(self._host.rest)
+        self._rest_watch.start()
         gc.collect()
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
@@ -54,7 +54,7 @@ class TritonPythonModel:
         A larger batch is answered by another thread, so that the next one is taken meanwhile; while there is a place
         for it, as Triton counts as answered what this returns from.
         """
-        self._resting.asked()
+        self._rest_watch.asked()
         ours = [_is_ours(request) for request in requests]
         asked = [request for request, is_our in zip(requests, ours, strict=True) if is_our]
         inputs = [self._inputs(request) for request in asked]
@@ -66,7 +66,7 @@ class TritonPythonModel:
         return [None if is_our else _refusal() for is_our in ours]
 
     def finalize(self) -> None:
-        self._resting.stop()
+        self._rest_watch.stop()
         self._pool.shutdown()
 
     def _answer_later(self, requests: Sequence[Any], inputs: Sequence[Inputs]) -> None:
