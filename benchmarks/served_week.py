@@ -128,7 +128,7 @@ class _Week:
                     if number == UNWATCHED[0]:
                         self._kill()
                     if number == UNWATCHED[1]:
-                        starting = threading.Thread(target=self._start, args=(clock,))
+                        starting = threading.Thread(target=self._start_again, args=(clock, over))
                         starting.start()
                     requests = sent_in_hour(asked_in_hour(number, self._truth, self._clean, self._rng), self._rng)
                     for offset, place, caller in requests if not SILENT[0] <= number < SILENT[1] else []:
@@ -173,6 +173,11 @@ class _Week:
         finally:
             for name in fast:
                 del os.environ[name]
+
+    def _start_again(self, clock: Path, over: threading.Event) -> None:
+        """Start it and stay: a `serve` ends with the thread that started it."""
+        self._start(clock)
+        over.wait()
 
     def _kill(self) -> None:
         """The control process alone; what it had started answers on."""

@@ -13,6 +13,7 @@ from typing import LiteralString, Self
 __all__ = ["PostgresServer"]
 
 _FAST = ["-cfsync=off", "-csynchronous_commit=off", "-cfull_page_writes=off", "-cmax_connections=100"]
+_TAKEN = "Address already in use"
 
 
 class PostgresServer:
@@ -46,15 +47,21 @@ class PostgresServer:
             "--no-sync",
         ]
         subprocess.run(make, check=True, cwd=folder, stdout=subprocess.DEVNULL, **as_user)  # type: ignore[call-overload]
-        port = _free_port()
-        options = [f"-p{port}", "-k", str(folder), "-h", "127.0.0.1", *_FAST]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(  # type: ignore[call-overload]
-                [_binary("postgres"), "-D", data, *options], cwd=folder, stdout=log, stderr=log, **as_user
-            )
-        server = cls(folder, port, process)
-        server._wait()
-        return server
+        while True:
+            port = _free_port()
+            options = [f"-p{port}", "-k", str(folder), "-h", "127.0.0.1", *_FAST]
+            with (folder / "log").open("wb") as log:
+                process = subprocess.Popen(  # type: ignore[call-overload]
+                    [_binary("postgres"), "-D", data, *options], cwd=folder, stdout=log, stderr=log, **as_user
+                )
+            server = cls(folder, port, process)
+            try:
+                server._wait()
+            except RuntimeError as error:
+                if _TAKEN not in str(error):  # somebody else may take the free port before it does
+                    raise
+            else:
+                return server
 
     @property
     def pid(self) -> int:
