@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,18 +91,20 @@ def hide_argument(pid: int, text: str) -> bool:
 
 def group_members(group: int) -> tuple[int, ...]:
     """The living processes of a group."""
-    members = []
-    for entry in _PROC.iterdir():
-        fields = _fields(int(entry.name)) if entry.name.isdigit() else None
-        if fields is not None and int(fields[2]) == group and fields[0] not in "ZX":
-            members.append(int(entry.name))
-    return tuple(members)
+    return tuple(pid for pid, state in _states(group) if state not in "ZX")
 
 
 def ended_members(group: int) -> tuple[int, ...]:
     """The processes of a group that ended, and that their parent has not asked about."""
-    every = ((int(entry.name), _fields(int(entry.name))) for entry in _PROC.iterdir() if entry.name.isdigit())
-    return tuple(pid for pid, fields in every if fields is not None and int(fields[2]) == group and fields[0] == "Z")
+    return tuple(pid for pid, state in _states(group) if state == "Z")
+
+
+def _states(group: int) -> Iterator[tuple[int, str]]:
+    """Each process of a group, and its state as `/proc/PID/stat` has it."""
+    for entry in _PROC.iterdir():
+        fields = _fields(int(entry.name)) if entry.name.isdigit() else None
+        if fields is not None and int(fields[2]) == group:
+            yield int(entry.name), fields[0]
 
 
 def end_group(group: int, *, grace_s: float) -> None:

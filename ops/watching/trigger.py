@@ -76,19 +76,20 @@ class Trigger:
         if route is None or not (cycle is None or cycle.on_probation):
             return None
         rows, attempt, cycles = self._unlearnt(route), self._attempt(route), self._cycles()
-        calm = decide(self.policy, self._facts(route, None, rows, attempt, cycles), now)
+        facts = self._facts(route, rows, attempt, cycles)
+        calm = decide(self.policy, facts, now)
         drift = self._drift(route, cycles)
         if calm.fire or drift.state is DriftState.OK:
             return calm
-        return decide(self.policy, self._facts(route, drift, rows, attempt, cycles), now)
+        return decide(self.policy, _in_drift(facts, drift, rows), now)
 
     def facts(self) -> Facts | None:
         """What the policy looks at; None before the first version."""
         route = self._ledger.route(self._model)
         if route is None:
             return None
-        attempt, cycles = self._attempt(route), self._cycles()
-        return self._facts(route, self._drift(route, cycles), self._unlearnt(route), attempt, cycles)
+        rows, attempt, cycles = self._unlearnt(route), self._attempt(route), self._cycles()
+        return _in_drift(self._facts(route, rows, attempt, cycles), self._drift(route, cycles), rows)
 
     def opening(self) -> Opening | None:
         """What a cycle would begin with now; None before the first version."""
@@ -138,31 +139,21 @@ class Trigger:
         return _Drift()
 
     def _facts(
-        self,
-        route: Route,
-        drift: _Drift | None,
-        rows: UnlearntLabels,
-        attempt: AttemptRow | None,
-        cycles: Sequence[CycleRow],
+        self, route: Route, rows: UnlearntLabels, attempt: AttemptRow | None, cycles: Sequence[CycleRow]
     ) -> Facts:
+        """All but the drift."""
         champion = self._ledger.version(self._model, route.champion)
         needed = self._proof_needed(champion)
         proof = self._ledger.examples(self._model, split=Split.HOLDOUT, since_id=rows.since_id, limit=max(1, needed))
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
-        seen = drift or _Drift()
-        alert = seen.state is DriftState.ALERT and seen.since is not None
         worth = WorthState.of(self._ledger, self._model, route.champion)
-        since = seen.since or datetime.min.replace(tzinfo=UTC)
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
             cycles=tuple(row.opened_at for row in cycles),
             in_vain=tuple(row.opened_at for row in cycles if row.outcome in _IN_VAIN),
-            unlearnt_feedback=rows.asked_after(since) if alert else len(rows),
+            unlearnt_feedback=len(rows),
             proof=len(proof),
             proof_needed=needed,
-            drift=seen.state,
-            drift_since=seen.since,
-            drift_signals=seen.signals,
             estimated_quality=None if accuracy is None or accuracy.estimated is None else accuracy.estimated.value,
             measured_quality=None if accuracy is None else accuracy.share,
             reference_quality=None if accuracy is None or accuracy.reference is None else accuracy.reference.value,
@@ -182,6 +173,14 @@ class Trigger:
             or Federation(self._workspace, self._model).others is not None
         )
         return 0 if asks_none else settings.cycle.min_fresh_rows
+
+
+def _in_drift(facts: Facts, drift: _Drift, rows: UnlearntLabels) -> Facts:
+    """The facts with the drift; in an alert only labels of requests since it began count."""
+    seen = replace(facts, drift=drift.state, drift_since=drift.since, drift_signals=drift.signals)
+    if drift.state is not DriftState.ALERT or drift.since is None:
+        return seen
+    return replace(seen, unlearnt_feedback=rows.asked_after(drift.since))
 
 
 def _is_answered(alerted: datetime, cycles: Sequence[CycleRow]) -> bool:

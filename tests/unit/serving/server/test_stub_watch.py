@@ -120,7 +120,7 @@ def test_a_load_is_stuck_that_waits_for_a_dead_process(
 
 
 def test_ended_processes_of_a_group_are_those_that_nobody_asked_about() -> None:
-    leaves = "import subprocess, time; subprocess.Popen(['true']); print(flush=True); time.sleep(60)"
+    leaves = "import subprocess, time; ended = subprocess.Popen(['true']); print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", leaves]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as leader:
         try:
