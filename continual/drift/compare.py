@@ -135,7 +135,7 @@ class DriftComparison:
     @property
     def drifted(self) -> bool:
         """Whether a signal drifted that speaks of more than the mix of answers, or the time of day or week."""
-        return self.novel or (not self.excused and any(signal.drifted for signal in self._telling))
+        return self.novel or (not self.excused and any(signal.drifted for signal in self.telling))
 
     @property
     def mix_moved(self) -> bool:
@@ -153,8 +153,8 @@ class DriftComparison:
         return self.silent_share >= _MISSING
 
     @property
-    def _telling(self) -> Sequence[SignalResult]:
-        """The signals that may be drift."""
+    def telling(self) -> Sequence[SignalResult]:
+        """The signals that may be drift, strongest first."""
         alone = self.matched and not self.mix_new
         return [signal for signal in self.signals if not (alone and signal.signal is Signal.PREDICTION)]
 
@@ -169,7 +169,7 @@ class DriftComparison:
             return False
         level = min(0.5, self.alpha * settings.release)
         return self.excused or not any(
-            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self._telling
+            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self.telling
         )
 
     def like_reference(self, settings: DriftSettings) -> bool:

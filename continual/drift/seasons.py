@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from perennial.continual.drift.compare import DriftComparison, Season, compare, signals_of
+from perennial.continual.drift.compare import (
+    DriftComparison,
+    Season,
+    adjusted_of,
+    compare,
+    measure_all,
+    same_mix,
+    signals_of,
+)
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
 from perennial.continual.drift.statistics import chi_square
@@ -85,8 +93,8 @@ def in_season(
 ) -> DriftComparison:
     """The comparison of a window that is unlike the reference, with what its phase in each period before says of it.
 
-    Where such a phase was unlike the reference too, and the window is like it and unlike other times since, the window
-    returns and is no drift. A phase like the reference is no season: a weak change that is hard to see beside it
+    Where such a phase was unlike the reference too, and the window is like it, and unlike other times since in what it
+    drifted in, the window returns and is no drift. A phase like the reference is no season: a weak change that is hard to see beside it
     excuses nothing. The same is told of the mix of answers alone.
     `declared`: somebody said that traffic turns with the longest of the periods; a window of a phase not seen once is
     no drift then. With `settings.new_mix_votes` a mix that was in none of them is drift.
@@ -133,7 +141,7 @@ def _returns(
     like_reference = compare(reference, rows, settings, rng).released(settings)
     if like_reference or _unlike(comparison, current, rows, settings, rng):
         return False
-    return phase.came_and_went(lambda other: _unlike(comparison, current, other, settings, rng), settings.min_rows)
+    return phase.came_and_went(lambda other: _apart(comparison, current, other, settings, rng), settings.min_rows)
 
 
 def _unlike(
@@ -144,6 +152,19 @@ def _unlike(
     if not set(comparison.drifted_signals) <= set(signals_of(before, current)):
         return True
     return compare(before, current, settings, rng).drifted
+
+
+def _apart(
+    comparison: DriftComparison, current: Window, rows: Window, settings: DriftSettings, rng: np.random.Generator
+) -> bool:
+    """Whether rows differ from the window's in what that drifted in. Nothing else is asked, so that few rows tell."""
+    before = ReferenceProfile.build(rows, version=comparison.version, rng=rng)
+    drifted = {each.signal for each in comparison.telling if each.drifted}
+    asked = {signal: settings.floors[signal] for signal in signals_of(before, current) if signal in drifted}
+    seed = int(rng.integers(2**31))
+    alike = same_mix(before, current, seed) if comparison.matched else None
+    results = measure_all(asked, before, current, seed=seed, permutations=_PERMUTATIONS, alike=alike)
+    return any(p < _LEVEL for p in adjusted_of(results, matched=alike is not None).values())
 
 
 def _mix_season(current: Window, phases: Mapping[str, Phase], least: int, *, seed: int) -> Season:
