@@ -94,8 +94,8 @@ def in_season(
     """The comparison of a window that is unlike the reference, with what its phase in each period before says of it.
 
     Where such a phase was unlike the reference too, and the window is like it, and unlike other times since in what it
-    drifted in, the window returns and is no drift. A phase like the reference is no season: a weak change that is hard to see beside it
-    excuses nothing. The same is told of the mix of answers alone.
+    drifted in, the window returns and is no drift. A phase like the reference is no season: a weak change that is hard
+    to see beside it excuses nothing. The same is told of the mix of answers alone.
     `declared`: somebody said that traffic turns with the longest of the periods; a window of a phase not seen once is
     no drift then. With `settings.new_mix_votes` a mix that was in none of them is drift.
     """
