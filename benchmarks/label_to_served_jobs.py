@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.jobs.memory import keep_freed, take_ahead
 from perennial.continual.learning import job
 from perennial.continual.learning.ahead import Ahead
 from perennial.continual.learning.spec import JobSpec
@@ -30,6 +31,7 @@ def jobs_again(root: Path, model: str, *, times: int) -> dict[str, list[float]]:
     Raises:
         FileNotFoundError: the newest version there is not an update.
     """
+    keep_freed()
     for name in JOB_MODULES:
         importlib.import_module(name)
     runs = root / "state" / "runs" / model
@@ -64,6 +66,7 @@ class _Again:
         if previous is None:
             raise FileNotFoundError(f"version {self._version} goes on from none")
         ahead = Ahead.of(previous, JobSpec.read(last))
+        take_ahead(0.0 if ahead is None else ahead.takes_mb)
         return _processor_s(lambda: job.main([str(spec)], ahead))
 
     def prove(self) -> float:

@@ -22,6 +22,7 @@ __all__ = ["Ahead"]
 _MEGABYTE = 2**20
 _TIMES = 5  # so often the size of the sums' file is taken in memory
 _FREE = 3  # and so many times that must be free
+_TAKES = 2  # of these times, what the update itself takes
 _LEARNERS = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 Identity = tuple[tuple[int, int, int], ...]
 
@@ -37,6 +38,7 @@ class Ahead:
 
     def __init__(self, bundle: Path, sums: Ridge, seen: Identity) -> None:
         self._bundle, self._seen = bundle, seen
+        self.takes_mb = _TAKES * (bundle / STATISTICS_FILE).stat().st_size / _MEGABYTE  # of memory, to go on from here
         self._sums: Ridge | None = sums
 
     @classmethod

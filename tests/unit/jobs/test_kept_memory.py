@@ -39,6 +39,37 @@ def test_what_was_needed_for_a_while_is_given_back() -> None:
     assert little < 20, f"{little:.0f} of 80 MB stayed"
 
 
+_TAKEN_AGAIN = """
+import resource
+import sys
+import numpy as np
+from perennial.continual.jobs.memory import keep_freed, take_ahead
+
+if "kept" in sys.argv:
+    keep_freed()
+    take_ahead(64.0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    blocks = [np.ones(3 * 2**17) for _ in range(16)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told how much to keep")
+def test_memory_that_was_taken_ahead_costs_no_faults_later() -> None:
+    usual, kept = (
+        int(
+            subprocess.run(
+                [sys.executable, "-P", "-c", _TAKEN_AGAIN, how], capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+        )
+        for how in ("usual", "kept")
+    )
+    assert usual > 5_000, f"{usual} faults: the test shows nothing"
+    assert kept < usual / 10, f"{kept} faults of {usual} are left"
+
+
 _MEGABYTES = 8
 
 
