@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,27 +19,41 @@ __all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "pa
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _MOST_KNOWN = 4  # of a process: as many encoders as its versions have, with some to spare
-_tokenizers: dict[bytes, Any] = {}  # by what their files hold
+
+
+class _Shared:
+    """A tokenizer that nobody changes, and how many ids it knows, which takes long to ask."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def ids(self) -> int:
+        ids: dict[str, int] = self.tokenizer.get_vocab()
+        return 1 + max(ids.values())
+
+
+_tokenizers: dict[bytes, _Shared] = {}  # by what their files hold
 
 
 class TextTokenizer:
     """A bundle's tokenizer: truncates, never pads, gives ragged rows."""
 
     def __init__(self, path: Path) -> None:
-        self._tokenizer = _read(path)
+        self._shared = _read(path)
 
     @property
     def ids(self) -> int:
         """How many token ids it knows."""
-        ids: dict[str, int] = self._tokenizer.get_vocab()
-        return 1 + max(ids.values())
+        return self._shared.ids
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, which is cleaned as those were that the model learnt from."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([clean(text) for text in texts])]
+        cleaned = [clean(text) for text in texts]
+        return [encoding.ids for encoding in self._shared.tokenizer.encode_batch_fast(cleaned)]
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> _Shared:
     """The tokenizer of a file; versions of one encoder share it, as nobody changes it afterwards."""
     from tokenizers import Tokenizer
 
@@ -50,8 +65,8 @@ def _read(path: Path) -> Any:
     tokenizer.no_padding()
     if len(_tokenizers) >= _MOST_KNOWN:
         _tokenizers.clear()
-    _tokenizers[name] = tokenizer
-    return tokenizer
+    _tokenizers[name] = shared = _Shared(tokenizer)
+    return shared
 
 
 def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:

@@ -69,12 +69,21 @@ def _made_ready(bundle: Path, last: Path, threads: int) -> MappedRows | None:
         if (bundle / GOLDEN).is_file():
             Golden.read(bundle).check(version.engine)
         version.answers([serving_side(spec.task).probe])
+        _tokenizer_known(spec, bundle, version.engine)
         _rows_known(spec, bundle, threads)
         with one_thread_each():
             return _mapped(spec, version, bundle)
     except (PerennialError, OSError, ValueError) as error:
         logger.warning("export.not_made_ready", extra={"error": str(error)})
     return None
+
+
+def _tokenizer_known(spec: ExportSpec, bundle: Path, engine: Engine) -> None:
+    """What a proof and its known answers ask of a text's tokenizer, which the next version shares."""
+    if (bundle / TOKENIZER_FILE).is_file():
+        model = exportable(spec.task, bundle)
+        model.answerer(engine, bundle).edges([])
+        model.golden(bundle, seed=spec.version)
 
 
 def _rows_known(spec: ExportSpec, bundle: Path, threads: int) -> None:

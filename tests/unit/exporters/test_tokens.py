@@ -19,7 +19,7 @@ def test_equal_files_are_read_once_and_others_by_themselves(tmp_path: Path) -> N
     first = TextTokenizer(_written(tmp_path / "one.json", "?", "card", "lost"))
     again = TextTokenizer(_written(tmp_path / "two.json", "?", "card", "lost"))
     other = TextTokenizer(_written(tmp_path / "three.json", "?", "lost", "card"))
-    assert first._tokenizer is again._tokenizer is not other._tokenizer
+    assert first._shared is again._shared is not other._shared
     assert first.encode(["card lost", "x"]) == again.encode(["card lost", "x"]) == [[1, 2], [0]], "and never padded"
     assert other.encode(["card lost"]) == [[2, 1]]
 
@@ -29,4 +29,4 @@ def test_few_are_kept(tmp_path: Path) -> None:
     first = TextTokenizer(_written(path, "?", "card"))
     for number in range(4):
         TextTokenizer(_written(tmp_path / f"{number}.json", "?", f"card{number}"))
-    assert TextTokenizer(path)._tokenizer is not first._tokenizer
+    assert TextTokenizer(path)._shared is not first._shared
