@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +33,7 @@ from perennial.exporters.module import fingerprint_module
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
 from perennial.exporters.port import Answerer, HeldOut, exportable
 from perennial.exporters.proved_encoder import Remembered, moved_outputs, proving_rows, stand_for
-from perennial.exporters.runtime import load_engine, load_exact
+from perennial.exporters.runtime import load_engine, load_exact, open_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.streams import at_work
 from perennial.exporters.tasks import room_of
@@ -251,10 +252,16 @@ class _Export:
 
         The model is the torch module, or its own arithmetic where a bundle with the same encoder was `swapped`.
         """
-        write_manifest(self.work, self._manifest(built, graph, {}))
-        began, before = time.perf_counter(), resident_mb()
-        engine = load_engine(self.work, threads=self._engine_threads, reread=False)
-        seconds, megabytes = time.perf_counter() - began, max(0.0, resident_mb() - before)
+        manifest, before = self._manifest(built, graph, {}), resident_mb()
+        with ThreadPoolExecutor(1, "seal") as pool:
+            sealing = pool.submit(self._sealed, manifest)
+            if built.engine not in _SWAPPED_HERE:
+                sealing.result()  # they are opened by what lies in the folder
+            began = time.perf_counter()
+            engine = open_engine(self.work, manifest, threads=self._engine_threads)
+            seconds = time.perf_counter() - began
+            sealing.result()
+        megabytes = max(0.0, resident_mb() - before)
         self.stages.done("load_engine")
         accepted, finish = False, self.meanwhile(Opened(engine=engine, seconds=seconds, megabytes=megabytes), self.work)
         try:
@@ -266,6 +273,11 @@ class _Export:
             finish(accepted)
         (self.work / "manifest.json").unlink()
         return verdict
+
+    def _sealed(self, manifest: Manifest) -> None:
+        """Hash what has just been written, beside the engine that is opened, and see that it is a bundle."""
+        write_manifest(self.work, manifest)
+        verify_bundle(self.work, reread=False)
 
     def _compared(self, engine: Engine, limits: ParityLimits, swapped: Manifest | None) -> ParityVerdict:
         verdict = None if swapped is None else self._proved_head(swapped, engine, limits)

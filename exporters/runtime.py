@@ -20,7 +20,7 @@ from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import LaterEngine, StreamedEngine
 from perennial.exporters.tasks import OPENED_BY
 
-__all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
+__all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_engine", "open_onnx", "open_openvino"]
 
 _CACHED_VERSIONS = 4  # as many as are ever resident at once, with one to spare
 _first_inference = threading.Lock()
@@ -147,7 +147,15 @@ def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None
         BundleRejected: the files do not match the manifest, or the runtime refuses the engine file.
         DependencyUnreachable: the runtime's package is not installed here.
     """
-    manifest = verify_bundle(bundle, reread=reread)
+    return open_engine(bundle, verify_bundle(bundle, reread=reread), threads=threads, cache_dir=cache_dir)
+
+
+def open_engine(bundle: Path, manifest: Manifest, *, threads: int = 0, cache_dir: Path | None = None) -> Engine:
+    """The engine of a bundle that has this manifest: for one that the caller has verified, or has written just now.
+
+    Raises:
+        BundleRejected, DependencyUnreachable: see `load_engine`.
+    """
     try:
         return _open(bundle, manifest, threads, cache_dir)
     except ImportError as exc:

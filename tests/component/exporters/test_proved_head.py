@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perennial.continual.errors import ParityFailed
+from perennial.continual.errors import BundleRejected, ParityFailed
 from perennial.exporters import job
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest, read_manifest, verify_bundle, write_manifest
@@ -116,9 +116,27 @@ def test_an_engine_that_a_swap_has_broken_is_found_and_built_anew(
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The bundle of every engine that an export loads."""
     noted: list[Path] = []
-    for name in ("load_engine", "load_exact"):
+    for name in ("load_engine", "load_exact", "open_engine"):
         monkeypatch.setattr(job, name, partial(_noted, noted, getattr(job, name)))
     return noted
+
+
+def test_an_engine_whose_bundle_cannot_be_sealed_is_asked_nothing_and_left_nowhere(
+    built: ExportResult, grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened while its files are read."""
+
+    def refused(_folder: Path, _manifest: Manifest) -> Manifest:
+        raise BundleRejected("a file is none that a bundle may have")
+
+    def asked(*_: object) -> None:
+        raise AssertionError("it was compared all the same")
+
+    monkeypatch.setattr(job, "write_manifest", refused)
+    monkeypatch.setattr(job, "check_parity", asked)
+    with pytest.raises(BundleRejected, match="a file is none"):
+        export(tmp_path / "made", grown, built.engine, version=2, previous=built.bundle)
+    assert not list((tmp_path / "made").rglob("model.*"))
 
 
 @pytest.mark.parametrize("known", ["of this machine", "of another processor", "of an earlier release"])
@@ -238,9 +256,9 @@ def _written(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
     return path
 
 
-def _noted(loads: list[Path], load: Callable[..., Engine], bundle: Path, **how: Any) -> Engine:
+def _noted(loads: list[Path], load: Callable[..., Engine], bundle: Path, *what: Any, **how: Any) -> Engine:
     loads.append(bundle)
-    return load(bundle, **how)
+    return load(bundle, *what, **how)
 
 
 def test_a_bundle_that_was_never_proved_proves_nothing(
