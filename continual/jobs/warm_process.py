@@ -2,8 +2,9 @@
 
 It says when all is loaded. An order is one message with three descriptors: the job's stdout, its stderr, and a socket
 for its status; with a fourth one, its stdin, where the order says so. There the job says `pid N`, and begins when it is
-told `go`: whoever has given it up and closed the other end has it never begin. Then this process says `end N`, with the
-exit code.
+told `go`: whoever has given it up and closed the other end has it never begin. At last `end N` tells the exit code: the
+job says so when all its work is done, as the system takes a while to take its memory back, and this process for one
+that something ended.
 """
 
 import ctypes
@@ -92,7 +93,10 @@ def _begin(
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for held in (*own, *jobs.values()):
                 held.close()
-            code = _job(parent, order, (told[0] if told else None, out, errors), status)
+            with socket.socket(fileno=status) as owner:
+                os.set_inheritable(owner.fileno(), False)  # what the job starts does not answer for it
+                code = _job(parent, order, (told[0] if told else None, out, errors), owner)
+                _say_end(parent, owner, code)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -104,14 +108,25 @@ def _begin(
         os.close(held_here)
 
 
-def _job(parent: int, order: Mapping[str, Any], streams: Sequence[int | None], status: int) -> int:
+def _say_end(parent: int, owner: socket.socket, code: int) -> None:
+    """Say it once nothing more is written; the end of the standard output comes first.
+
+    One whose warm process has died was ended with it, and counts as killed.
+    """
+    os.close(1)
+    if os.getppid() == parent:
+        with suppress(OSError):  # nobody waits for it any more
+            owner.send(f"end {code & 0xFF}".encode())
+
+
+def _job(parent: int, order: Mapping[str, Any], streams: Sequence[int | None], owner: socket.socket) -> int:
     """Become the job: a session, a priority and an environment of its own, as if it had been started cold."""
     os.setsid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 143
     told = b""
-    with socket.socket(fileno=status) as owner, suppress(OSError):
+    with suppress(OSError):
         owner.send(f"pid {os.getpid()}".encode())
         told = owner.recv(8)
     if told != b"go":  # it was given up

@@ -63,10 +63,14 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
         yield start
 
 
-def _begin(jobs: WarmJobs, until: Path) -> ForkedJob | None:
+def _begin(jobs: WarmJobs, until: Path, *how: str) -> ForkedJob | None:
     with (until.parent / "job.log").open("ab") as errors:
         return jobs.begin(
-            "tests.component.cycle.sleeping_job", [str(until)], niceness=0, environment=dict(os.environ), errors=errors
+            "tests.component.cycle.sleeping_job",
+            [str(until), *how],
+            niceness=0,
+            environment=dict(os.environ),
+            errors=errors,
         )
 
 
@@ -124,6 +128,27 @@ def test_a_process_that_does_not_answer_is_ended_only_where_nothing_runs(
     with _stopped(jobs):
         assert _begin(jobs, tmp_path / "late") is None
         _wait_until(lambda: jobs.pid != stopped)
+
+
+def test_a_job_that_is_done_says_so_itself(started: Warm, tmp_path: Path) -> None:
+    """Its memory is taken back, and the warm process sees its end, while its owner goes on already."""
+    jobs = started()
+    running = _begin(jobs, tmp_path / "end")
+    with _stopped(jobs):
+        _end_well(running, tmp_path / "end")
+    _end_well(_begin(jobs, tmp_path / "next"), tmp_path / "next")
+
+
+def test_a_job_that_was_ended_with_the_warm_process_counts_as_killed(started: Warm, tmp_path: Path) -> None:
+    """So that it is tried again, whatever it makes of being told to end."""
+    jobs = started()
+    running = _begin(jobs, tmp_path / "never", "orderly")
+    assert running is not None
+    assert running.stdout.readline() == BEGUN
+    assert jobs.pid is not None
+    os.kill(jobs.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    running.stdout.close()
 
 
 def test_a_job_that_is_late_ends_although_the_warm_process_is_stopped(
@@ -267,8 +292,8 @@ def test_a_waiting_job_is_told_once_and_another_one_takes_its_place(started: War
     second = waiting.pid
     result = run_job("tests.none", ["spec"], log=log, timeout_s=60, on_progress=said.append, waiting=waiting)
     assert (result.exit_code, said) == (0, [{"arguments": ["spec"], "log": str(log)}])
-    assert _gone(second)
     assert waiting.pid is None
+    _wait_until(lambda: _gone(second))
     waiting.keep(["another"])
     third = waiting.pid
     waiting.drop()
