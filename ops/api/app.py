@@ -21,7 +21,7 @@ from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.edits import add_edits_route
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.evidence import EvidenceDesk, add_evidence
-from perennial.ops.api.routes.feedback import add_feedback
+from perennial.ops.api.routes.feedback import LabelHearer, add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
 from perennial.ops.api.routes.jobs import add_jobs
 from perennial.ops.api.routes.proposals import Proposer, add_proposals
@@ -49,6 +49,7 @@ class LoopControl(
     EvidenceDesk,
     HealthControl,
     Hearer,
+    LabelHearer,
     Librarian,
     Proposer,
     ReadControl,
@@ -88,7 +89,7 @@ def create_api(
     add_reading(api, ledger, control, feed)
     add_evidence(api, ledger, control)
     add_jobs(api, ledger)
-    add_feedback(api, ledger)
+    add_feedback(api, ledger, control)
     add_bulk(api, ledger)
     add_signals_route(api, ledger, control)
     add_users(api, ledger, control)

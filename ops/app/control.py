@@ -85,6 +85,11 @@ class ServiceControl:
         parts = self._roster.parts
         return plan_person(parts, key, model) if dry_run else erase_person(parts, key, model=model, actor=actor)
 
+    def labels_kept(self, model: str) -> None:
+        """See `LabelHearer`."""
+        if (loop := self._roster.loops.get(model)) is not None and loop.labels_delivered():
+            self._scheduler.look()
+
     def keep_signals(self, model: str, signals: Sequence[AdmittedSignal]) -> dict[str, int]:
         """See `SignalKeeper`."""
         parts = self._roster.parts

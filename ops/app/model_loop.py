@@ -146,6 +146,10 @@ class ModelLoop:
         """Whether labels have come since the last check."""
         return self._labels.came()
 
+    def labels_delivered(self) -> bool:
+        """See `NewLabels.delivered`."""
+        return self._labels.delivered()
+
     def check(self) -> str:
         """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
         with self._labels.looked_at():

@@ -79,7 +79,7 @@ class LoopScheduler:
         self._pool: Any = None
         self._lanes: set[str] = set()  # that have a thread
         self._beats: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._stopping, self._look = threading.Event(), threading.Event()
         self._abandoned = False
 
     @property
@@ -113,6 +113,11 @@ class LoopScheduler:
     def leave(self) -> None:
         """Start nothing more; the runs under way go on, and so does the leadership."""
         self._stopping.set()
+        self._look.set()
+
+    def look(self) -> None:
+        """Have the next beat come at once: a job may be wanted now."""
+        self._look.set()
 
     def stop(self, *, within_s: float = STOP_S) -> tuple[str, ...]:
         """Start nothing more, give the runs under way `within_s` to end, and step down.
@@ -381,7 +386,8 @@ class LoopScheduler:
                 _log.log(level, "scheduler.beat_failed", extra={"error": str(error)})
             else:
                 self._beat_at, self._beat_error = time.monotonic(), ""
-            self._stopping.wait(self._poll_s)
+            self._look.wait(self._poll_s)
+            self._look.clear()
 
     def _view(self, row: JobRow) -> JobView:
         runs = self._ledger.job_runs(row.name, 1)

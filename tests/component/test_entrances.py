@@ -74,9 +74,24 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+class _Loop:
+    """No command is given; it hears of labels."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def labels_kept(self, model: str) -> None:
+        self.heard.append(model)
+
+
 @pytest.fixture
-def client(ledger: Ledger) -> TestClient:
-    api = create_api(ledger, None, EventFeed(), ApiSettings())  # type: ignore[arg-type]  # no command is given
+def loop() -> _Loop:
+    return _Loop()
+
+
+@pytest.fixture
+def client(ledger: Ledger, loop: _Loop) -> TestClient:
+    api = create_api(ledger, loop, EventFeed(), ApiSettings())  # type: ignore[arg-type]
     return TestClient(api, base_url="http://localhost", raise_server_exceptions=False)
 
 
@@ -89,7 +104,9 @@ def train(_: str) -> Split:
     return Split.TRAIN
 
 
-def test_each_bad_row_of_a_body_is_named_and_its_neighbours_are_kept(ledger: Ledger, client: TestClient) -> None:
+def test_each_bad_row_of_a_body_is_named_and_its_neighbours_are_kept(
+    ledger: Ledger, client: TestClient, loop: _Loop
+) -> None:
     rows: list[Any] = list(GOOD)
     for place, (row, _) in enumerate(BAD_ROWS.values()):
         rows.insert(2 * place + 1, row)
@@ -102,6 +119,7 @@ def test_each_bad_row_of_a_body_is_named_and_its_neighbours_are_kept(ledger: Led
     assert len(causes) == len(BAD_ROWS)
     assert f"{len(BAD_ROWS)} of {len(rows)} labels are refused and {len(GOOD)} are kept" in answer.json()["detail"]
     assert {row.example.text for row in ledger.examples("intent")} == {row["text"] for row in GOOD}
+    assert loop.heard == ["intent"]
 
 
 def _places(rows: list[Any]) -> list[int]:

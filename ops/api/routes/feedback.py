@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI
 from pydantic import (
@@ -37,6 +37,7 @@ __all__ = [
     "Feedback",
     "Kept",
     "Label",
+    "LabelHearer",
     "Misshapen",
     "add_feedback",
     "admitted",
@@ -114,7 +115,15 @@ class Kept(BaseModel):
     erased: int = Field(description="belong to a person who was erased, and were not kept")
 
 
-def add_feedback(api: FastAPI, ledger: Ledger) -> None:
+class LabelHearer(Protocol):
+    """Who is told of labels when they are kept."""
+
+    def labels_kept(self, model: str) -> None:
+        """Have the model's loop look at them at once, and not at the next beat; harmless where it has none."""
+        ...
+
+
+def add_feedback(api: FastAPI, ledger: Ledger, control: LabelHearer) -> None:
     """Add the route: a labeller may write."""
 
     @api.post("/v1/feedback")
@@ -123,7 +132,9 @@ def add_feedback(api: FastAPI, ledger: Ledger) -> None:
         model = known_or_only(ledger, body.model, caller, Role.LABELLER)
         check_takes(ledger, model, DEFAULT_TASK)
         rows, refused = _admitted(ledger, model, body)
-        return kept_or_refused(add_labels(ledger, model, rows), refused, of=len(body.labels), what="labels")
+        counts = add_labels(ledger, model, rows)
+        control.labels_kept(model)
+        return kept_or_refused(counts, refused, of=len(body.labels), what="labels")
 
 
 def admitted(rows: Sequence[Model | Misshapen], admit: Callable[[Model], T]) -> tuple[list[T], list[dict[str, object]]]:

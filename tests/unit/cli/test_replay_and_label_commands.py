@@ -103,6 +103,9 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
     with Ledger.open(workspace.settings.ledger_address) as ledger:
 
         class Control:
+            def labels_kept(self, model: str) -> None:
+                assert model == "intent"
+
             def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
                 return LabelQueue(ledger, workspace, model).waiting(limit=limit, fill=fill)
 

@@ -377,8 +377,12 @@ def test_between_two_beats_the_scheduler_waits(bench: Bench, monkeypatch: pytest
     scheduler.start()
     wait_until(lambda: beats != [])
     time.sleep(0.1)
-    scheduler.stop()
     assert len(beats) == 1
+    scheduler.look()
+    wait_until(lambda: len(beats) == 2)
+    time.sleep(0.1)
+    scheduler.stop()
+    assert len(beats) == 2, "one look has one beat come"
 
 
 def test_slow_jobs_of_one_group_leave_places_to_the_others(bench: Bench) -> None:

@@ -66,6 +66,29 @@ def test_the_count_is_read_no_oftener_than_said() -> None:
     assert world.asked == 5
 
 
+def test_labels_that_this_process_has_kept_are_counted_at_once() -> None:
+    world = World()
+    news = world.new_labels()
+    assert not news.came()
+    world.later(0.01, labels=1)
+    assert not news.came(), "the count is as old as that"
+    assert news.delivered()
+    assert news.came()
+
+
+def test_labels_that_keep_coming_disturb_no_rest() -> None:
+    world = World()
+    news = world.new_labels()
+    with news.looked_at():
+        world.later(1.0)
+    world.later(0.1, labels=1)
+    assert not news.delivered()
+    assert not news.came()
+    world.later(9.0)
+    assert news.delivered()
+    assert news.came()
+
+
 @pytest.mark.parametrize(("took_s", "rests_s"), [(0.01, 0.5), (1.0, 9.0)])
 def test_looks_take_a_tenth_of_the_time_at_most_while_labels_keep_coming(took_s: float, rests_s: float) -> None:
     world = World()
