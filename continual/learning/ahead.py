@@ -20,9 +20,9 @@ from perennial.continual.learning.trained import STATISTICS_FILE
 __all__ = ["Ahead"]
 
 _MEGABYTE = 2**20
-_TIMES = 5  # so often the size of the sums' file is taken in memory
-_FREE = 3  # and so many times that must be free
-_TAKES = 2  # of these times, what the update itself takes
+_TAKES = 2  # so often the size of the sums' file the update itself takes in memory
+_TIMES = 5 + _TAKES  # all in all
+_FREE = 2  # and so many times that must be free
 _LEARNERS = frozenset({LearnerName.AUTO, LearnerName.RIDGE})
 Identity = tuple[tuple[int, int, int], ...]
 

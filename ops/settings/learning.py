@@ -42,7 +42,7 @@ class LearningSettings(Section):
     work_ahead: bool = Field(
         True,
         description="keep processes that have worked out what a ridge's next update and its proof need; they take "
-        "schedule.warm_jobs, and five times the sums' file in memory",
+        "schedule.warm_jobs, and seven times the sums' file in memory",
     )
     threads: int = Field(2, ge=1)
     niceness: int = Field(10, ge=0, le=19, description="of a training; 19 leaves most to what serves")
