@@ -233,7 +233,12 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
         instances=triton.engine_instances,
         threads=triton.engine_threads,
         max_batch_size=triton.max_batch_size,
-        parameters={} if backend is not EngineBackend.PERENNIAL else {"cache_dir": str(cache.resolve())},
+        parameters={}
+        if backend is not EngineBackend.PERENNIAL
+        else {
+            "cache_dir": str(cache.resolve()),
+            "route_path": str(parts.workspace.route_file(model).resolve()),
+        },
     )
 
 

@@ -66,6 +66,8 @@ def promote_version(
     else:
         _have_held(parts, model, version)
     _check_there(parts, model)  # loading takes its time
+    if route.champion != version and not loads:
+        parts.reconciler.wake(model, version)
     keep = resident_versions(parts.settings, model)
     if corrects is not None:
         change = corrected(version, of=corrects, resident=keep)
@@ -90,7 +92,8 @@ def roll_back_version(
         DataError: the reason is empty or longer than 500 characters.
         NotFound: the model serves no version yet or was removed; Refused: there is no previous champion.
         Overtaken: the route is not the expected one.
-        PublishFailed: a server that answers does not hold the version; the champion is unchanged.
+        PublishFailed: a server that answers does not hold the version, or the version cannot answer there; the
+            champion is unchanged.
     """
     reason = admit_note(reason)
     _check_there(parts, model)
@@ -104,6 +107,8 @@ def roll_back_version(
     if target is not None and not sure:
         _have_held(parts, model, target)
     flip = expected.only(rolled_back(to=to))
+    if target is not None:
+        parts.reconciler.wake(model, target)
     if target is not None:  # what the route named when it was read: two that go back at once must not undo each other
         flip = _unless_overtaken(route, target, expected, rolled_back(to=target))
     change = change_route(parts.ledger, parts.workspace, model, flip, actor=actor, reason=reason)

@@ -302,10 +302,22 @@ class LoopSteps:
         Without `keep_waiting` an unchanged route is left to the timer, so that a server which is away does not keep the
         loop from judging what the others answer.
         """
+        self._wake(change)
         route_change = change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
         if keep_waiting or route_change.before != route_change.after:
             self.reconciler.reconcile(self.model)
         return route_change
+
+    def _wake(self, change: Callable[[Route], Route]) -> None:
+        """Have another champion ready before it answers: a version that only waited holds no engine."""
+        if (route := self.ledger.route(self.model)) is None:
+            return
+        try:
+            champion = change(route).champion
+        except PerennialError:  # the change itself tells why it cannot be
+            return
+        if champion != route.champion:
+            self.reconciler.wake(self.model, champion)
 
     def _change_for(
         self, context: StepContext, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True

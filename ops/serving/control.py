@@ -180,26 +180,26 @@ class TritonControl:
         """
         return frozenset(e.version for e in self.index() if e.model == model and e.state == "READY")
 
-    def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
-        """The outputs that one loaded version's engine gives for these inputs."""
+    def infer_engine(self, model: str, version: int, inputs: Inputs, *, timeout_s: float | None = None) -> Outputs:
+        """The outputs that one loaded version's engine gives for these inputs, within a time that is not the usual."""
         tensors = [grpc_input(name, array) for name, array in inputs.items()]
         with triton_errors(self.url, f"asking {model} version {version}"):
             result = self._client.infer(
                 model,
                 tensors,
                 model_version=str(version),
-                client_timeout=self._timeout_s,
+                client_timeout=timeout_s or self._timeout_s,
                 parameters=self.parameters,
             )
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
-    def probe_engine(self, model: str, version: int, golden: Golden) -> float:
+    def probe_engine(self, model: str, version: int, golden: Golden, *, timeout_s: float | None = None) -> float:
         """Ask a loaded version for its known answers; returns the largest difference of an output.
 
         Raises:
             BundleRejected: it does not repeat them; NotFound, PublishFailed, DependencyUnreachable: it does not answer.
         """
-        seen = golden.difference(self.infer_engine(model, version, golden.request()))
+        seen = golden.difference(self.infer_engine(model, version, golden.request(), timeout_s=timeout_s))
         if not seen <= golden.tolerance:
             raise BundleRejected(
                 f"{model} version {version} at {self.url} differs from its golden answers by {seen:.3g} "

@@ -1,7 +1,10 @@
 """What the engine backend does with a batch: one run for all its requests, whatever their lengths."""
 
+import gc
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from perennial.continual.jobs.memory import trim_heaps
@@ -18,31 +21,78 @@ logger = logging.getLogger(__name__)
 
 
 class EngineHost:
-    """One loaded version inside Triton's process for it."""
+    """One loaded version inside Triton's process for it.
 
-    def __init__(self, engine: Engine, signature: EngineSignature) -> None:
-        self._engine, self.signature = engine, signature
+    Args:
+        engine: as it was loaded.
+        signature: its own.
+        again: loads it once more.
+        waits: whether nobody is answered by this version at present; its engine then goes when it rests.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        signature: EngineSignature,
+        *,
+        again: Callable[[], Engine] | None = None,
+        waits: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._engine: Engine | None = engine
+        self.signature, self.waits = signature, waits
+        self._again, self._loading = again, threading.Lock()
 
     @classmethod
-    def load(cls, model_folder: Path, version: int, *, threads: int = 0, cache_dir: Path | None = None) -> "EngineHost":
+    def load(
+        cls,
+        model_folder: Path,
+        version: int,
+        *,
+        threads: int = 0,
+        cache_dir: Path | None = None,
+        waits: Callable[[], bool] = lambda: False,
+    ) -> "EngineHost":
         """Verify the bundle, load its engine and have it repeat its known answers.
 
         Raises:
             BundleRejected: the files, the runtime or the answers are not as promised; Triton then reports the reason.
         """
         bundle = model_folder / str(version)
-        engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
-        if (bundle / GOLDEN).is_file():
-            Golden.read(bundle).check(engine)
-        return cls(engine, read_manifest(bundle).signature)
+        opened = partial(_opened, bundle, threads, cache_dir)
+        return cls(opened(), read_manifest(bundle).signature, again=partial(opened, reread=False), waits=waits)
 
     def rest(self) -> None:
-        """Hold little while nothing is asked; the next questions take longer. May be called while one is answered."""
-        if isinstance(self._engine, Resting):
-            self._engine.rest()
+        """Hold little while nothing is asked; the next questions take longer. May be called while one is answered.
+
+        The engine of a version that only waits goes altogether, and is loaded again by the next question.
+        """
+        engine: object = self._engine
+        if isinstance(engine, Resting):
+            if self._again is not None and self.waits():
+                self._engine = None
+            else:
+                engine.rest()
+        del engine
+        gc.collect()  # a compiled model and its requests may hold each other
         trim_heaps()
 
     def infer(self, requests: Sequence[Inputs]) -> list[Outputs]:
         """Each request's own rows; all are run as one batch."""
-        outputs = self._engine.infer(joined(requests))
+        outputs = self._loaded().infer(joined(requests))
         return split_rows(outputs, [row_count(request) for request in requests])
+
+    def _loaded(self) -> Engine:
+        with self._loading:
+            if self._engine is None:
+                if self._again is None:  # it never went
+                    raise RuntimeError("this version's engine is gone, and nothing says how to load it again")
+                self._engine = self._again()
+                logger.info("engine.loaded_again")
+            return self._engine
+
+
+def _opened(bundle: Path, threads: int, cache_dir: Path | None, *, reread: bool = True) -> Engine:
+    engine = load_engine(bundle, threads=threads, cache_dir=cache_dir, reread=reread)
+    if (bundle / GOLDEN).is_file():
+        Golden.read(bundle).check(engine)
+    return engine

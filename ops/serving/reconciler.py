@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from perennial.continual.errors import BundleRejected, DependencyUnreachable, PerennialError, PublishFailed
+from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
 from perennial.continual.records import Route
-from perennial.exporters.golden import Golden
+from perennial.exporters.golden import GOLDEN, Golden
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.repository import ModelRepository
@@ -24,6 +24,7 @@ __all__ = ["Healed", "Reconciler"]
 
 logger = logging.getLogger(__name__)
 _PATIENCE_PAUSE_S = 0.25
+_WAKE_S = 1.0  # a rollback has no time to lose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,32 @@ class Reconciler:
         if route is None or is_removed(self._ledger, model):
             return _Pass([], {})
         return self._bring(route)
+
+    def wake(self, model: str, version: int) -> None:
+        """Have every server's process of a resident version ready to answer before the routers are told of it.
+
+        One that only waited holds no engine, and loads it at the first question. A server that does not answer is
+        waited for no longer than `_WAKE_S`; one that lacks the version is another matter.
+
+        Raises:
+            PublishFailed: the version says at a server that it cannot answer, or gives other answers than its golden
+                ones; it is to be led to by no route.
+        """
+        engine, bundle = self._workspace.engine_model(model), self._workspace.bundle(model, version)
+        if not (bundle / GOLDEN).is_file():  # nothing to ask; whether it is there at all, the change of the route tells
+            return
+
+        def ask(control: TritonControl) -> list[Healed]:
+            control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
+            return []
+
+        for url, error in self._on_all(ask).errors.items():
+            facts = {"model": model, "version": version, "url": url, "error": str(error)}
+            logger.warning("version.not_woken", extra=facts)
+            if not isinstance(error, DependencyUnreachable | NotFound):
+                raise PublishFailed(
+                    f"version {version} of {model} cannot answer at {url} and the champion stays: {error}"
+                ) from error
 
     def follow(self, workspace: Workspace) -> None:
         """Know the models that came since the start; one that goes is to be known until it is let go."""

@@ -14,6 +14,8 @@ REST_S = 30.0
 class RestWatch:
     """Calls `rest` once, in a thread of its own, when nothing was `asked` for so long; and again after more was.
 
+    It is called again as well when `waits` tells another thing than it did then.
+
     >>> calls = []
     >>> watch = RestWatch(lambda: calls.append("rest"), after_s=0.0)
     >>> watch.look(), watch.look(), calls
@@ -23,10 +25,12 @@ class RestWatch:
     (True, ['rest', 'rest'])
     """
 
-    def __init__(self, rest: Callable[[], None], *, after_s: float = REST_S) -> None:
-        self._rest, self._after_s = rest, after_s
+    def __init__(
+        self, rest: Callable[[], None], *, after_s: float = REST_S, waits: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._rest, self._after_s, self._waits = rest, after_s, waits
         self._last = time.monotonic()
-        self._rested_after: float | None = None  # the question after which it rests
+        self._rested_after: tuple[float, bool] | None = None  # the question after which it rests, and what it was then
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rest-watch", daemon=True)
 
@@ -47,9 +51,9 @@ class RestWatch:
     def look(self) -> bool:
         """Whether it was time to rest; a rest that fails is logged."""
         last = self._last
-        if last == self._rested_after or time.monotonic() - last < self._after_s:
+        if time.monotonic() - last < self._after_s or (last, waits := self._waits()) == self._rested_after:
             return False
-        self._rested_after = last
+        self._rested_after = last, waits
         try:
             self._rest()
         except Exception:  # whatever a runtime raises: it only holds more memory

@@ -8,7 +8,7 @@ from pathlib import Path
 from perennial.continual.errors import NotFound, PerennialError
 from perennial.continual.records import Arm, Route
 
-__all__ = ["RouteFile", "pick_arm"]
+__all__ = ["RouteFile", "WaitingVersion", "pick_arm"]
 
 logger = logging.getLogger(__name__)
 _RANGE = 2.0**64
@@ -47,6 +47,22 @@ class RouteFile:
         if self._route is not None and route.epoch < self._route.epoch:
             logger.warning("route.older", extra={"epoch": route.epoch, "held": self._route.epoch})
         return route
+
+
+class WaitingVersion:
+    """Whether a version answers nobody by the route; one that there is no route of does not wait."""
+
+    def __init__(self, version: int, path: Path) -> None:
+        self._version, self._path, self._file = version, path, RouteFile(path)
+
+    def __call__(self) -> bool:
+        if not self._path.is_file():
+            return False
+        try:
+            route = self._file.current()
+        except NotFound:
+            return False
+        return self._version not in (route.champion, route.challenger)
 
 
 def pick_arm(route: Route, key: str) -> Arm:

@@ -418,7 +418,7 @@ def _rollout(town: Town, state: cy.CycleState) -> tuple[LoopSteps, StepContext]:
     """Steps of a cycle in that state, whose challenger 2 is loaded; no server is asked."""
     town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.RESIDENT, parent=1))
     _operator(town, with_challenger(2, 0.0, resident=2))
-    reconciler = SimpleNamespace(reconcile=lambda _: None)
+    reconciler = SimpleNamespace(reconcile=lambda _: None, wake=lambda *_: None)
     return replace(_real_steps(town), reconciler=reconciler), _context(state)
 
 

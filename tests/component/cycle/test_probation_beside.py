@@ -46,6 +46,9 @@ class Watching:
     def reconcile(self, _: str) -> None:
         """There is no server."""
 
+    def wake(self, _model: str, _version: int) -> None:
+        """Nor one to wake."""
+
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
         done = isinstance(command, cy.StartProbation | cy.RollBack | cy.AbortChallenger | cy.ReleaseOld)
         return self.real.execute(command, context) if done else None

@@ -128,7 +128,7 @@ def test_a_rollback_to_a_version_that_does_not_load_is_over_once_an_operator_has
     def refuse(_: str) -> None:
         raise PublishFailed("version 1 of intent does not load")
 
-    runner._steps = replace(runner._steps, reconciler=SimpleNamespace(reconcile=refuse))
+    runner._steps = replace(runner._steps, reconciler=SimpleNamespace(reconcile=refuse, wake=lambda *_: None))
     at(town, number, cy.CycleState.ROLLED_BACK)
     assert not runner.advance()
     assert _route(town.ledger).champion == 2
@@ -283,7 +283,7 @@ def test_a_command_that_comes_after_its_cycle_is_refused_and_an_older_one_names_
 def test_a_rollback_by_hand_is_told_to_the_cycle_that_was_under_way(town: Town) -> None:
     _, _, number = led(town, lambda _: None)
     _set_route(town, champion=2, previous=1)
-    reconciler = SimpleNamespace(proved=lambda *_: True)
+    reconciler = SimpleNamespace(proved=lambda *_: True, wake=lambda *_: None)
     parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace, controls=(), reconciler=reconciler)
     assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch").champion == 1
     assert [(c.kind, c.args) for c in town.ledger.commands("intent")] == [("rolled_back", {"cycle": number})]
@@ -388,7 +388,7 @@ def _with_real_steps(town: Town, *, champion: int, resident: tuple[int, ...], ca
     _set_route(town, champion=champion, resident=resident)
     steps = replace(
         _real_steps(town),
-        reconciler=SimpleNamespace(reconcile=lambda _: None),
+        reconciler=SimpleNamespace(reconcile=lambda _: None, wake=lambda *_: None),
         comparison=SimpleNamespace(canary=canary),
     )
     runner._steps = steps

@@ -147,6 +147,36 @@ def test_a_first_pass_brings_all_up_and_tells_of_it_and_the_next_finds_nothing_t
     assert [world.reconciler.proved("intent", version) for version in (1, 2, 3)] == [True, True, False]
 
 
+def test_a_version_is_woken_on_each_server_and_one_that_is_away_or_fails_keeps_nobody_from_it(
+    make: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make(2)
+    world.export(1, 2)
+    world.route(2, 1, 2, previous=1)
+    world.pass_()
+    for server in world.servers:
+        server.inferences.clear()
+    world.reconciler.wake("intent", 1)
+    assert [server.inferences for server in world.servers] == [[1], [1]]
+    world.servers[0].stop()
+    world.reconciler.wake("intent", 1)
+    assert world.servers[1].inferences == [1, 1]
+    assert [vars(record)["url"] for record in caplog.records if record.message == "version.not_woken"] == [
+        world.controls[0].url
+    ]
+    world.reconciler.wake("intent", 7)  # it has no bundle: the change of the route tells that
+
+
+def test_a_version_that_cannot_answer_is_told_before_a_route_leads_to_it(world: World) -> None:
+    world.export(1, 2)
+    world.route(2, 1, 2, previous=1)
+    world.pass_()
+    world.triton.liars = {1}
+    with pytest.raises(PublishFailed, match=r"version 1 of intent cannot answer at .* golden answers"):
+        world.reconciler.wake("intent", 1)
+    world.reconciler.wake("intent", 2)
+
+
 def test_every_heal_names_its_model_and_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "perennial.ops.serving.reconciler")
     world.export(1)

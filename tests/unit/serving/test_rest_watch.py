@@ -40,6 +40,17 @@ def test_it_looks_no_more_when_it_is_stopped() -> None:
     assert time.monotonic() - began < _LONG_S
 
 
+def test_it_rests_again_once_it_answers_nobody_any_more() -> None:
+    rests, waits = list[bool](), [False]
+    watch = RestWatch(lambda: rests.append(waits[0]), after_s=0.0, waits=lambda: waits[0])
+    assert watch.look()
+    assert not watch.look()
+    waits[0] = True
+    assert watch.look()
+    assert not watch.look()
+    assert rests == [False, True]
+
+
 def test_a_rest_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def fails() -> None:
         raise RuntimeError("busy")

@@ -1,5 +1,8 @@
 import errno
 import os
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from perennial.continual.errors import BundleRejected, NotFound, PublishFailed
 from perennial.exporters.batches import joined
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
 from perennial.exporters.text_classification.tokens import padded
 from perennial.exporters.triton_config import EngineSpec, RouterSpec, parse_config
@@ -113,6 +117,54 @@ def test_an_engine_answers_requests_of_other_lengths_as_if_alone(tmp_path):
         assert answer.keys() == alone.keys() == {"logits", "embedding"}
         for name in alone:
             np.testing.assert_allclose(answer[name], alone[name], atol=1e-6)
+
+
+def test_the_engine_of_a_version_that_waits_goes_when_it_rests_and_comes_back_when_it_is_asked(tmp_path):
+    write_bundle(tmp_path / "1", 1)
+    waits, request = [True], padded([[2, 3]])
+    host = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: waits[0])
+    before, engine = host.infer([request])[0], weakref.ref(host._engine)
+    host.rest()
+    assert engine() is None, "it still holds its engine"
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: host.infer([request])[0], range(4)))
+    for answer in answers:
+        np.testing.assert_array_equal(answer["logits"], before["logits"])
+    engine, waits[0] = weakref.ref(host._engine), False
+    host.rest()
+    assert engine() is not None, "a champion's next question would wait for its engine"
+
+
+def test_an_engine_does_not_come_back_out_of_a_bundle_that_was_damaged_meanwhile(tmp_path):
+    model = write_bundle(tmp_path / "1", 1) / "model.onnx"
+    host, sound, request = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: True), model.read_bytes(), [[2, 3]]
+    host.rest()
+    model.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    for _ in range(2):
+        with pytest.raises(BundleRejected, match="altered"):
+            host.infer([padded(request)])
+    model.write_bytes(sound)
+    assert host.infer([padded(request)])[0]["logits"].shape == (1, 3)
+
+
+def test_what_is_under_way_is_answered_by_the_engine_that_goes(tmp_path):
+    class Slow:
+        def rest(self) -> None:
+            raise AssertionError("it goes altogether")
+
+        def infer(self, inputs: Inputs) -> Outputs:
+            begun.set()
+            assert may_end.wait(20)
+            return {"logits": inputs["input_ids"]}
+
+    begun, may_end = threading.Event(), threading.Event()
+    host = EngineHost(Slow(), TEXT_ENGINE, again=lambda: pytest.fail("nothing else was asked"), waits=lambda: True)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(host.infer, [{"input_ids": np.array([[7]])}])
+        assert begun.wait(20)
+        host.rest()
+        may_end.set()
+        assert answer.result()[0]["logits"].tolist() == [[7]]
 
 
 def test_padding_masks_what_it_adds():

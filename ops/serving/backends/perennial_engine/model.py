@@ -21,6 +21,7 @@ from perennial.continual.errors import PerennialError  # noqa: E402
 from perennial.exporters.engine import Inputs  # noqa: E402
 from perennial.ops.serving.engine_host import EngineHost  # noqa: E402
 from perennial.ops.serving.rest_watch import RestWatch  # noqa: E402
+from perennial.ops.serving.router.route import WaitingVersion  # noqa: E402
 from perennial.ops.serving.secret import knows_secret, own_secret  # noqa: E402
 
 _AT_ONCE = 2  # batches under way, each on its share of the threads
@@ -37,13 +38,16 @@ class TritonPythonModel:
         texts = {name: value.get("string_value", "") for name, value in parameters.items()}
         threads, cache = int(texts.get("threads", "0")), texts.get("cache_dir")
         folder, version = Path(args["model_repository"]), int(args["model_version"])
+        waits = WaitingVersion(version, Path(texts["route_path"])) if "route_path" in texts else lambda: False
         try:
-            self._host = EngineHost.load(folder, version, threads=threads, cache_dir=Path(cache) if cache else None)
+            self._host = EngineHost.load(
+                folder, version, threads=threads, cache_dir=Path(cache) if cache else None, waits=waits
+            )
         except PerennialError as exc:
             raise pb_utils.TritonModelException(str(exc)) from exc
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch")
         self._places = threading.Semaphore(_AT_ONCE)
-        self._rest_watch = RestWatch(self._host.rest)
+        self._rest_watch = RestWatch(self._host.rest, waits=waits)
         self._rest_watch.start()
         gc.collect()
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import NotFound
 from perennial.continual.records import Arm, Route
-from perennial.ops.serving.router.route import RouteFile, pick_arm
+from perennial.ops.serving.router.route import RouteFile, WaitingVersion, pick_arm
 
 
 def _write(path: Path, **changes: object) -> None:
@@ -159,3 +159,15 @@ def test_a_route_older_than_the_one_before_it_is_followed_and_told(tmp_path, cap
     _write(path, epoch=epoch, champion=2)
     assert route.current().champion == 2
     assert caplog.messages == ["route.older"] * is_logged
+
+
+def test_a_version_waits_while_the_route_has_it_answer_nobody(tmp_path):
+    path = tmp_path / "route.json"
+    waits = [WaitingVersion(version, path) for version in (1, 2, 3)]
+    assert [each() for each in waits] == [False, False, False], "without a route any of them may be asked"
+    _write(path, champion=2, previous=1)
+    assert [each() for each in waits] == [True, False, True]
+    _write(path, champion=2, challenger=3, share=0.5, resident=[1, 2, 3], epoch=2)
+    assert [each() for each in waits] == [True, False, False]
+    path.unlink()
+    assert [each() for each in waits] == [False, False, False]
