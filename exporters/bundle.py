@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -29,6 +29,8 @@ __all__ = [
     "Manifest",
     "Precision",
     "digest",
+    "digests_told",
+    "note_digests",
     "read_manifest",
     "toolchain_versions",
     "verify_bundle",
@@ -189,6 +191,27 @@ def digest(path: Path, *, reread: bool = False) -> str:
                 _known_digests.clear()
             _known_digests[identity] = state.hexdigest()
     return state.hexdigest()
+
+
+def digests_told(folder: Path) -> list[list[Any]]:
+    """What this process has read of a folder's files, for another one to `note_digests`: identities with digests."""
+    told: list[list[Any]] = []
+    for _, path in _walk(folder):
+        with path.open("rb") as stream:
+            identity = _identity(stream.fileno())
+        if (known := _known_digests.get(identity)) is not None:
+            told.append([list(identity), known])
+    return told
+
+
+def note_digests(told: Sequence[Sequence[Any]]) -> None:
+    """Take what a process that sealed a bundle has read of it for read here; see `digest` for what a change tells.
+
+    Only for what one's own job has written: the digest of a file is believed while the file is as it was read.
+    """
+    if len(_known_digests) + len(told) > _MOST_KNOWN:
+        _known_digests.clear()
+    _known_digests.update((tuple(identity), sha256) for identity, sha256 in told)
 
 
 def _identity(descriptor: int) -> tuple[int, ...]:

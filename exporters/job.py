@@ -23,6 +23,7 @@ from perennial.exporters.bundle import (
     Manifest,
     Precision,
     digest,
+    digests_told,
     toolchain_versions,
     verify_bundle,
     write_manifest,
@@ -412,6 +413,7 @@ class _Export:
             seconds=dict(self.stages.seconds),
             verdict=verdict,
             manifest_sha256=sha256,
+            read=digests_told(self.work),
         )
 
 

@@ -1,7 +1,7 @@
 """What an export is asked to do, and what it says it did."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -98,6 +98,7 @@ class ExportResult:
     seconds: Mapping[str, float]
     verdict: ParityVerdict
     manifest_sha256: str
+    read: Sequence[Sequence[Any]] = ()  # of its files; see `digests_told`
 
     def to_record(self) -> dict[str, Any]:
         """JSON values only."""

@@ -1,5 +1,6 @@
 """A process works ahead of the champion's next update between cycles, and keeps nothing that an erasure takes out."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import sleep
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +21,8 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.continual.policy import FeedbackCount, TriggerDecision, TriggerPolicy, parse_policy
 from perennial.continual.records import Example, Split
-from perennial.exporters.bundle import Manifest, verify_bundle
+from perennial.exporters import bundle
+from perennial.exporters.bundle import Manifest, digests_told, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.app.service import Service
@@ -217,6 +220,52 @@ def test_a_bundle_is_read_beside_its_judgement_and_published_only_as_it_was_read
     assert not parts.workspace.bundle("card", 1).exists()
 
 
+@pytest.mark.parametrize("altered", [False, True])
+def test_what_an_export_has_read_of_its_bundle_is_read_again_only_where_it_was_altered(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, altered: bool
+) -> None:
+    hashed, maker = list[int](), VersionMaker(parts.ledger, parts.workspace, "card")
+
+    def sha256() -> SimpleNamespace:
+        state = hashlib.sha256()
+        return SimpleNamespace(
+            update=lambda chunk: (hashed.append(len(chunk)), state.update(chunk)), hexdigest=state.hexdigest
+        )
+
+    monkeypatch.setattr(bundle, "_SETTLED_NS", 0)
+    monkeypatch.setattr(bundle, "_known_digests", {})
+    staged = write_bundle(maker.staged(1), 1)
+    verify_bundle(staged)
+    told = {"read": digests_told(staged)}
+    monkeypatch.setattr(bundle, "_known_digests", {})
+    maker.report(1).parent.mkdir(parents=True)
+    maker.report(1).write_text(json.dumps(told))
+    monkeypatch.setattr(bundle, "hashlib", SimpleNamespace(sha256=sha256))
+    if not altered:
+        maker.verify_staged(1)
+        assert maker.publish(1).version == 1
+        assert hashed == []
+        return
+    (staged / "labels.json").write_text("[]")
+    maker.verify_staged(1)
+    with pytest.raises(BundleRejected, match=r"labels\.json"):
+        maker.publish(1)
+    assert hashed == [2]
+
+
+@pytest.mark.parametrize("told", ["", "{}", '{"read": 3}', '{"read": [[[[1]], "x"]]}'])
+def test_a_report_that_tells_nothing_has_the_bundle_read(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    maker, rereads = VersionMaker(parts.ledger, parts.workspace, "card"), list[bool]()
+    monkeypatch.setattr(version_maker, "verify_bundle", lambda _, *, reread=True: rereads.append(reread))
+    maker.report(1).parent.mkdir(parents=True)
+    maker.report(1).write_text(told)
+    maker.verify_staged(1)
+    wait([maker._verified[1]])
+    assert rereads == [True]
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_bundle_that_was_read_long_ago_is_read_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, fresh: bool
@@ -238,7 +287,7 @@ def test_a_bundle_that_was_read_long_ago_is_read_again(
 def test_a_staged_bundle_is_deleted_after_it_was_read(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     maker, begun, there = VersionMaker(parts.ledger, parts.workspace, "card"), Event(), list[bool]()
 
-    def slow(bundle: Path) -> None:
+    def slow(bundle: Path, **_: object) -> None:
         begun.set()
         sleep(0.1)
         there.append(bundle.is_dir())
