@@ -46,9 +46,9 @@ def keep_little() -> None:
 def keep_freed() -> None:
     """Let this process keep what it frees for what it takes next, in one heap for all its threads.
 
-    By itself glibc gives each large block back to the system, and a new one costs a fault a page: a third of what a
-    training computes with. For a process that computes without pause and then ends. Call it before its threads begin;
-    without glibc nothing changes.
+    By itself glibc gives each large block back to the system, and a new one costs a fault a page: a sixth of a
+    training's processor time. For a process that computes without pause and then ends. Call it before its threads
+    begin; without glibc nothing changes.
     """
     _tell_glibc({_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER})
 
