@@ -1,7 +1,9 @@
 """What became of a job that did not do its work, as one of our errors."""
 
 import json
+import shutil
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from perennial.continual.jobs.process import JobResult
 __all__ = ["JobErrors"]
 
 _CAUSES = {"SIGKILL": "the system may be out of memory", "SIGTERM": "somebody ended it"}
+_NO_ROOM = 1 << 16  # bytes free, with which not even a log can be written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ class JobErrors:
         if result.timed_out:
             limit = "" if result.limit_s is None else f" of {result.limit_s:g} s"
             return f"took longer than its limit{limit}; {self.if_late}{self._place()}"
-        last_words = (_last_line(result) if self.log else result.tail) or "nothing on stderr"
+        last_words = (_last_line(result) if self.log else result.tail) or self._nothing_said()
         if result.exit_code < 0:
             name = signal.Signals(-result.exit_code).name
             times = f" {result.tries} times" if result.tries > 1 else ""
@@ -67,6 +70,14 @@ class JobErrors:
             return kind(f"{message}{last_words}") if issubclass(kind, PerennialError) else None
         except (OSError, ValueError, KeyError, AttributeError, TypeError):  # no report, or not one of ours
             return None
+
+    def _nothing_said(self) -> str:
+        """Why a job may have said nothing: a log on a full disk stays empty."""
+        folder = Path() if self.log is None else self.log.parent
+        with suppress(OSError):
+            if shutil.disk_usage(folder).free < _NO_ROOM:
+                return f"nothing on stderr, and the disk of {folder.resolve()} is full; make room and start it again"
+        return "nothing on stderr"
 
     def _place(self) -> str:
         return f" (log: {self.log})" if self.log else ""

@@ -36,6 +36,7 @@ _BESIDE_GRAPH = ("*.json", "*.txt")
 _ONNX, FOREIGN_FILE = ".onnx", "model.onnx"
 _PROBES, _LONGEST = 128, 48
 _MOST_LABELS = 100_000
+_LEAST_TOKENS = 8  # of a text; an export is drawn with more than a few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class Adoptable:
         labels = _labels(folder, configuration)
         fingerprint(folder)  # says what is missing of weights
         _check_weights(folder, len(labels))
-        length = usable_length(folder, max_length)
+        length = _enough(folder, usable_length(folder, max_length))
         load_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length, source=source)
 
@@ -100,6 +101,7 @@ class Adoptable:
         check_outputs(graph, len(labels))
         known = bool(configuration.get("model_type")) and "vocab_size" in configuration
         length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
+        length = _enough(folder, length)
         read_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length, graph=graph, source=source)
 
@@ -156,6 +158,14 @@ class Adoptable:
         drawn = [tokenizer.decode([words[place] for place in rng.integers(len(words), size=size)]) for size in lengths]
         named = [label.replace("_", " ") for label in self.labels[:_PROBES]]
         return [text for text in dict.fromkeys(clean(text) for text in (*named, *drawn)) if text]
+
+
+def _enough(folder: Path, length: int) -> int:
+    if length < _LEAST_TOKENS:
+        raise ConfigurationError(
+            f"{folder} reads texts of {length} tokens; it must be at least {_LEAST_TOKENS}, as max_length is"
+        )
+    return length
 
 
 def _only_graph(folder: Path) -> Path | None:

@@ -1,9 +1,11 @@
 """Policies from and to plain values, as settings files hold them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import time
-from typing import Any, get_args
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.policy.conditions import Condition
@@ -18,6 +20,7 @@ _FORMER_NAMES = {  # of kinds and fields, which settings of earlier releases hol
     "measured_accuracy": "measured_quality",
     "min_labels": "min_feedback",
 }
+_LONGEST_S = 10_000_000_000.0  # 300 years: no time is reckoned with beyond
 _KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in get_args(Condition)}
 
 
@@ -50,7 +53,7 @@ def _condition(values: Any, where: str) -> Condition:
     rest = dict(values)
     kind = rest.pop("kind", None)
     kind = _FORMER_NAMES.get(kind, kind) if isinstance(kind, str) else kind
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ConfigurationError(f"{where} has kind {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
     if "policies" in rest:
         members = rest["policies"]
@@ -86,12 +89,33 @@ def _make(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigurationError(f"{where} has unknown fields {unknown}; allowed are {sorted(known)}")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if (wanted := _wanted(name, get_args(hints[name]) or (hints[name],), value)) is not None:
+            raise ConfigurationError(f"{where}.{name} is {value!r}; it must be {wanted}")
     try:
         return kind(**values)
     except TypeError as error:
         raise ConfigurationError(
             f"{where} cannot be made of {values}: {error}; its fields are {sorted(known)}"
         ) from error
+
+
+def _wanted(name: str, kinds: tuple[Any, ...], value: Any) -> str | None:
+    """What a field of a plain kind must hold, where this value is none of it."""
+    if value is None and NoneType in kinds:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if float in kinds:
+        if not number or (isinstance(value, float) and not math.isfinite(value)):
+            return "a number"
+        longest = _LONGEST_S if name.endswith("_s") else math.inf
+        return f"at most {longest:,.0f} seconds" if value > longest else None
+    if int in kinds:
+        return None if number and isinstance(value, int) else "a whole number"
+    if str in kinds:
+        return None if isinstance(value, str) else "a text"
+    return None
 
 
 def _level(value: Any, where: str) -> DriftState:

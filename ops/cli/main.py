@@ -115,9 +115,21 @@ items.register(app)
 federate.register(app)
 
 
+def _open_what_is_closed() -> None:
+    """Standard streams that whoever started this has closed lead nowhere; or a file would be opened in their place."""
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def main() -> int:
     """Run the command line and return its exit code."""
     os.umask(PRIVATE)  # what this process and its children write is its user's alone
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows what it lacks as \u..., and goes on
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

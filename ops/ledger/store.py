@@ -68,11 +68,12 @@ def translated(where: str) -> Iterator[None]:
             f"ledger {where} cannot hold a value ({_driver_message(error)}); look for NUL characters and for numbers "
             f"or times out of range"
         ) from None
-    except (OverflowError, UnicodeEncodeError) as error:  # SQLite's driver refuses them before the database is asked
+    except OverflowError:  # SQLite's driver refuses such values before the database is asked
         raise DataError(
-            f"ledger {where} cannot hold a value ({type(error).__name__}); look for half surrogate pairs and for "
-            f"numbers or times out of range"
+            f"ledger {where} cannot hold a number or time out of range; the largest number is {2**63 - 1:,}"
         ) from None
+    except UnicodeEncodeError:
+        raise DataError(f"ledger {where} cannot hold half of a surrogate pair; take it out of the text") from None
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RETRIED:
             raise Conflict(

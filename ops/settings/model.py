@@ -63,6 +63,18 @@ class ModelSettings(Section):
         except ConfigurationError as exc:
             raise ValueError(str(exc)) from exc
 
+    @field_validator("policy")
+    @classmethod
+    def _policy_can_decide(cls, policy: dict[str, Any]) -> dict[str, Any]:
+        """Refuse here what the loop could not begin with."""
+        from perennial.continual.policy import parse_policy
+
+        try:
+            parse_policy(policy)
+        except ConfigurationError as exc:
+            raise ValueError(str(exc)) from exc
+        return policy
+
     @model_validator(mode="after")
     def _learner_is_of_the_task(self) -> Self:
         """Take the task's own learner where none is named, and refuse one that makes other models."""

@@ -15,7 +15,7 @@ def as_text(value: object) -> str:
     """The cell as a CSV file would write it, without outer spaces; nothing, and what is no number, is empty.
 
     Raises:
-        WrongCell: it is a list, an object, or bytes that are no text.
+        WrongCell: it is a list, an object, an infinite number, or bytes that are no text.
 
     >>> as_text(3.0), as_text(True), as_text(None), as_text(" a ")
     ('3', 'true', '', 'a')
@@ -29,9 +29,13 @@ def as_text(value: object) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return ""
+        if math.isinf(value):
+            raise WrongCell("an infinite number")
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, int | Decimal):
         return str(value)
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():  # workbooks have no bare dates
+        return value.date().isoformat()
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes):

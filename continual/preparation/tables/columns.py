@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from perennial.continual.errors import DataError
 from perennial.continual.preparation.tables.table import offered, quoted
 
-__all__ = ["Role", "known_names", "roles_of"]
+__all__ = ["Role", "bare", "known_names", "roles_of"]
+
+_UNSEEN = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,17 @@ def roles_of(source: str, columns: Sequence[str], roles: Sequence[Role], stated:
     return places
 
 
+def bare(name: str) -> str:
+    """A column's name without spaces and signs that nobody sees around it.
+
+    >>> bare("\ufeff text\u200b")
+    'text'
+    """
+    return name.strip(_UNSEEN)
+
+
 def _folded(name: str) -> str:
-    return name.strip().casefold()
+    return bare(name).casefold()
 
 
 def _own_place(source: str, columns: Sequence[str], role: Role) -> int | None:

@@ -198,7 +198,9 @@ def _from_zip(content: Content) -> Content:
 
 
 def _beside_the_data(name: str) -> bool:
-    return name.startswith("__MACOSX/") or Path(name).name.startswith(".")
+    """What a system puts beside the files of a folder."""
+    own = Path(name).name
+    return name.startswith("__MACOSX/") or own.startswith(".") or own.casefold() in {"thumbs.db", "desktop.ini"}
 
 
 def _damaged(source: str, kind: str, error: Exception) -> DataError:

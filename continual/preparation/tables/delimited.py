@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perennial.continual.errors import DataError
-from perennial.continual.preparation.tables.columns import Role, known_names, roles_of
+from perennial.continual.preparation.tables.columns import Role, bare, known_names, roles_of
 from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered
 
 __all__ = ["read_delimited"]
@@ -69,7 +69,7 @@ def _table(
     if first is None:
         raise DataError(f"{source} holds nothing but empty fields; it needs a header line and rows under it")
     header = first.fields
-    columns = tuple(name.strip() for name in header)
+    columns = tuple(bare(name) for name in header)
     places = roles_of(source, columns, roles, stated)
     rows: list[TableRow] = []
     for record in records:
@@ -78,9 +78,21 @@ def _table(
         if len(rows) == MOST_ROWS:
             raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
         rows.append(_row(record, places, len(columns), delimiter))
+    _check_single_quotes(source, rows)
     return Table(
         source=source, columns=columns, named={role: columns[at] for role, at in places.items()}, rows=tuple(rows)
     )
+
+
+def _check_single_quotes(source: str, rows: Sequence[TableRow]) -> None:
+    """Refuse a file that quotes its fields by the wrong sign: they would be part of each class's name."""
+    for role in rows[0].fields if len(rows) > 1 else ():
+        values = [row.fields.get(role, "") for row in rows]
+        if all(len(value) > 1 and value[0] == value[-1] == "'" for value in values):
+            raise DataError(
+                f"{source}: every {role} stands between single quotes, such as {values[0][:40]}; CSV quotes fields "
+                'with double ones ("): write it so, or take them away'
+            )
 
 
 def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str) -> TableRow:
@@ -97,7 +109,9 @@ def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: 
     """Every record that holds something, with the line on which it begins."""
     csv.field_size_limit(_LONGEST_FIELD)
     how: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how)
+    rows = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=True
+    )
     begins = 1
     while True:
         try:
@@ -112,7 +126,12 @@ def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: 
 
 
 def _quotes_fix(error: str) -> str:
-    if "unexpected end of data" in error or "field larger than" in error:
+    if "field larger than" in error:
+        return (
+            f"a field here has more than {_LONGEST_FIELD:,} characters; a quotation mark may be open, or the delimiter "
+            "another one (--delimiter)"
+        )
+    if "unexpected end of data" in error:
         return (
             "a field that begins with a quotation mark here never ends; check the quotes: close it, or write a quote "
             'inside a field twice ("")'
@@ -133,7 +152,7 @@ def _stated(delimiter: str) -> str:
 def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
     """The delimiter under which the header holds most known names, or else under which the rows are most alike."""
     samples = {sign: _sample(text, sign) for sign in _DELIMITERS}
-    hits = {sign: sum(name.strip().casefold() in known for name in rows[0]) for sign, rows in samples.items()}
+    hits = {sign: sum(bare(name).casefold() in known for name in rows[0]) for sign, rows in samples.items()}
     most = max(hits.values())
     best = [sign for sign, hit_count in hits.items() if hit_count == most]
     if len(best) == 1:
@@ -155,7 +174,7 @@ def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
 
 
 def _sample(text: str, delimiter: str) -> list[list[str]]:
-    rows = csv.reader(io.StringIO(text[:_SAMPLE_CHARACTERS], newline=""), delimiter=delimiter)
+    rows = csv.reader(io.StringIO(text[:_SAMPLE_CHARACTERS], newline=""), delimiter=delimiter, skipinitialspace=True)
     sample: list[list[str]] = []
     try:
         for row in rows:

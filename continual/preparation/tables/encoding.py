@@ -13,7 +13,24 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
 _SAMPLE_BYTES = 1 << 16
+_USUAL = (
+    "big5",
+    "cp125",
+    "cp437",
+    "cp85",
+    "cp866",
+    "cp932",
+    "cp949",
+    "euc_",
+    "iso8859",
+    "johab",
+    "koi8",
+    "latin",
+    "mac_",
+    "shift_jis",
+)
 _MANY_ZEROS = 0.2  # of all bytes, where UTF-16 holds mostly ASCII
 _ONE_SIDE = 0.99  # of the zeros: all high bytes, or all low ones
 _GB2312_SHARE = 0.9  # of the characters beyond ASCII; Latin-1 read as GB18030 hardly ever gives one
@@ -64,7 +81,7 @@ def _codec(stated: str) -> str:
         codec = codecs.lookup(stated)
     except (LookupError, ValueError) as error:
         raise DataError(f"encoding {stated!r} is not known; state one such as utf-8, latin-1, gb18030") from error
-    if not getattr(codec, "_is_text_encoding", True):
+    if codec.name in _NO_FILES or not getattr(codec, "_is_text_encoding", True):
         raise DataError(f"encoding {stated!r} is none of texts; state one such as utf-8, latin-1, gb18030")
     return codec.name
 
@@ -140,6 +157,12 @@ def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     names = (str(guess.encoding) for guess in from_bytes(data[:_SAMPLE_BYTES]))
-    # neither UTF nor Chinese, or it would have been read
-    likely = next((name for name in names if not name.startswith(("utf", "gb"))), "latin-1")
+    # neither UTF nor Chinese of usual characters, or it would have been read
+    likely = next((name for name in names if name.startswith(_USUAL)), None)
+    if likely is None:
+        try:
+            data.decode("gb18030")
+            likely = "gb18030"  # with few characters beyond ASCII, or rare ones
+        except UnicodeDecodeError:
+            likely = "latin-1"
     return likely.replace("_", "-")

@@ -15,15 +15,16 @@ __all__ = ["PARQUET", "read_parquet"]
 
 PARQUET = b"PAR1"
 _BATCH_ROWS = 10_000
+_NO_CLASS = -1  # as the hub's data sets number rows without a label
 
 
 def read_parquet(data: bytes, source: str, roles: Sequence[Role], *, stated: Mapping[str, str]) -> Table:
     """The rows of a Parquet file; of its columns only those that play a role are read.
 
-    Class numbers become names where the file says them, as data sets from the Hugging Face hub do.
+    Class numbers become names where the file says them, as data sets from the Hugging Face hub do; -1 is no class.
 
     Raises:
-        DataError: it is damaged, too large, or a column is ambiguous.
+        DataError: it is damaged, too large, a column is ambiguous, or a class number has no name.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -42,7 +43,10 @@ def read_parquet(data: bytes, source: str, roles: Sequence[Role], *, stated: Map
         names = _class_names(file.schema_arrow.metadata or {})
     except (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
         raise DataError(f"{source} is a damaged Parquet file ({str(error)[:100]}); write it again") from error
-    kept = [{name: _named(value, names.get(name)) for name, value in row.items()} for row in rows]
+    kept = [
+        {name: _named(value, names.get(name), f"{source} row {place}") for name, value in row.items()}
+        for place, row in enumerate(rows, start=1)
+    ]
     return Table(
         source=source,
         columns=columns,
@@ -103,7 +107,11 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
         return {}
 
 
-def _named(value: object, names: Sequence[str] | None) -> object:
-    if names is None or not isinstance(value, int) or not 0 <= value < len(names):
+def _named(value: object, names: Sequence[str] | None, where: str) -> object:
+    if names is None or not isinstance(value, int):
         return value
+    if value == _NO_CLASS:
+        return None
+    if not 0 <= value < len(names):
+        raise DataError(f"{where} is of class {value}, and the file names {len(names)} from 0 on; write it again")
     return names[value]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from perennial.continual.errors import DataError, DependencyUnreachable
-from perennial.continual.preparation.tables.columns import Role, roles_of
+from perennial.continual.preparation.tables.columns import Role, bare, roles_of
 from perennial.continual.preparation.tables.content import within_bounds
 from perennial.continual.preparation.tables.objects import row_of
 from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered, quoted
@@ -93,7 +93,7 @@ def _table(
     rows: Iterator[tuple[int, tuple[object, ...]]], source: str, roles: Sequence[Role], stated: Mapping[str, str]
 ) -> Table:
     _, header = next(rows)
-    columns = tuple("" if name is None else str(name).strip() for name in header)
+    columns = tuple("" if name is None else bare(str(name)) for name in header)
     width = max(place for place, name in enumerate(columns) if name) + 1
     columns = columns[:width]
     places = roles_of(source, columns, roles, stated)

@@ -120,6 +120,7 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
             }.items()
         ),
         ({"id2label": {"0": "a\u202e", "1": "a"}}, "a name of its own"),
+        ({"max_position_embeddings": 7}, "reads texts of 7 tokens; it must be at least 8"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_reason(

@@ -1,7 +1,9 @@
 """Which error the end of a job becomes, and what its message tells."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,3 +100,11 @@ def test_a_report_that_names_none_of_our_errors_is_passed_over(tmp_path: Path, c
         report.write_text(content)
     error = JobErrors(what="export", failed=ExportFailed, report=report, log=LOG).of(ended(1))
     assert (type(error), str(error)) == (ExportFailed, f"export ended with exit code 1: last line (log: {LOG})")
+
+
+def test_a_job_that_says_nothing_on_a_full_disk_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    training = JobErrors(what="training", failed=ExportFailed, log=tmp_path / "train.log")
+    assert "full" not in str(training.of(ended(tail="")))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert f"the disk of {tmp_path} is full; make room" in str(training.of(ended(tail="")))
+    assert "full" not in str(training.of(ended()))

@@ -229,7 +229,7 @@ def test_a_policy_round_trips_through_plain_values() -> None:
         ({"kind": "drift", "again_after_s": 0}, "must be positive"),
         ({"kind": "feedback_count"}, "at_least"),
         ({"kind": "feedback_count", "at_least": 0}, "at least 1"),
-        ({"kind": "feedback_count", "at_least": "many"}, "cannot be made of"),
+        ({"kind": "feedback_count", "at_least": "many"}, "policy.at_least is 'many'; it must be a whole number"),
         ({"kind": "schedule"}, "either interval_s or cron"),
         ({"kind": "schedule", "cron": "never"}, "has 1 fields"),
         ({"kind": "schedule", "interval_s": -1}, "must be positive"),

@@ -7,6 +7,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from pyarrow import parquet
 
 from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import FileReading, Role, read_labelled_file, read_table
-from perennial.continual.preparation.tables import content
+from perennial.continual.preparation.tables import content, delimited
 from perennial.continual.preparation.tables import parquet as tables_parquet
 
 pytestmark = pytest.mark.slow
@@ -324,6 +325,71 @@ def test_parquet_of_a_data_set_with_class_names_has_their_names(tmp_path: Path) 
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     parquet.write_table(table, tmp_path / "rows.parquet")
     assert [row.label for row in read_labelled_file(tmp_path / "rows.parquet")] == ["loss", "fee"]
+
+
+@pytest.mark.parametrize(("number", "problem"), [(-1, "label"), (2, "row 2 is of class 2, and the file names 2")])
+def test_a_class_number_without_a_name_makes_no_class(tmp_path: Path, number: int, problem: str) -> None:
+    features = {"label": {"names": ["fee", "loss"], "_type": "ClassLabel"}}
+    table = pa.table({"text": ["a", "b", "c"], "label": [1, number, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=problem) as refused:
+        read_labelled_file(tmp_path / "rows.parquet")
+    assert "row 2" in str(refused.value)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_a_space_after_a_delimiter_is_no_part_of_a_quoted_field(tmp_path: Path, delimiter: str) -> None:
+    rows = [f"text{delimiter} label", f'"one{delimiter} two"{delimiter} "a ""b"""', f"three{delimiter} 丢失"]
+    (tmp_path / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
+    read = [(row.text, row.label) for row in read_labelled_file(tmp_path / "rows.csv")]
+    assert read == [(f"one{delimiter} two", 'a "b"'), ("three", "丢失")]
+
+
+def test_a_day_in_a_workbook_has_no_time(tmp_path: Path) -> None:
+    book = Workbook()
+    assert book.active is not None
+    for row in (["text", "label"], ["one", date(2026, 1, 2)], ["two", datetime.fromisoformat("2026-01-02T08:30")]):
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    assert [row.label for row in read_labelled_file(tmp_path / "rows.xlsx")] == ["2026-01-02", "2026-01-02T08:30:00"]
+
+
+def test_a_field_that_is_too_long_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_LONGEST_FIELD", 1_000)
+    (tmp_path / "rows.csv").write_text(f"text,label\n{'long ' * 500},a\n")
+    with pytest.raises(DataError, match="line 2: a field here has more than 1,000 characters"):
+        read_labelled_file(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("hidden", ["\ufeff", "\u200b", "\u2060", "\u00a0 "])
+def test_signs_that_nobody_sees_are_no_part_of_a_columns_name(tmp_path: Path, hidden: str) -> None:
+    (tmp_path / "rows.csv").write_text(f"\ufeff{hidden}text,{hidden}label\none,a\n", encoding="utf-8")
+    (tmp_path / "rows.json").write_text(json.dumps([{f"{hidden}text": "one", f"label{hidden}": "a"}]))
+    for path in sorted(tmp_path.iterdir()):
+        assert [(row.text, row.label) for row in read_labelled_file(path)] == [("one", "a")], path
+
+
+def test_fields_between_single_quotes_are_refused_and_apostrophes_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nis it 'so',a\n'tis so,b\n")
+    assert len(read_labelled_file(path)) == 2
+    path.write_text("text,label\n'one','pin'\n'two','card'\n")
+    with pytest.raises(DataError, match="every text stands between single quotes, such as 'one'; CSV quotes"):
+        read_labelled_file(path)
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "unicode_escape", "raw-unicode-escape", "utf-7"])
+def test_what_only_programs_write_is_no_encoding_of_a_file(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\na \\n b,c\n")
+    with pytest.raises(DataError, match="is none of texts"):
+        read_labelled_file(tmp_path / "rows.csv", reading=FileReading(encoding=encoding))
+
+
+def test_an_infinite_number_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": 1e999}\n{"text": "b", "label": 1}\n')
+    with pytest.raises(DataError, match="an infinite number"):
+        read_labelled_file(tmp_path / "rows.jsonl")
 
 
 def test_spaces_beside_a_table_of_a_workbook_are_no_cells(tmp_path: Path) -> None:
