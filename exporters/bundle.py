@@ -300,7 +300,8 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None, reread: 
     """The manifest, after every file has been found as it promises; nothing of the engine is executed.
 
     Every file is read, unless `reread` is False: then one that this process has read may count as unchanged (`digest`).
-    That is for steps within minutes of such a reading; an engine that is loaded to serve has every file read.
+    That is for steps within minutes of such a reading, and for an engine that the same process has held before, whose
+    golden answers are asked again. One that is loaded to serve has every file read.
 
     `tensorrt_version` is the version of the runtime that will load the plan; by default the one installed here, and
     where there is none the plan's version is not compared.

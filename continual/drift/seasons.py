@@ -157,14 +157,21 @@ def _unlike(
 def _apart(
     comparison: DriftComparison, current: Window, rows: Window, settings: DriftSettings, rng: np.random.Generator
 ) -> bool:
-    """Whether rows differ from the window's in what that drifted in. Nothing else is asked, so that few rows tell."""
+    """Whether rows differ from the window's, by as much as matters, in what that drifted in.
+
+    Nothing else is asked, so that few rows tell.
+    """
     before = ReferenceProfile.build(rows, version=comparison.version, rng=rng)
     drifted = {each.signal for each in comparison.telling if each.drifted}
     asked = {signal: settings.floors[signal] for signal in signals_of(before, current) if signal in drifted}
     seed = int(rng.integers(2**31))
     alike = same_mix(before, current, seed) if comparison.matched else None
     results = measure_all(asked, before, current, seed=seed, permutations=_PERMUTATIONS, alike=alike)
-    return any(p < _LEVEL for p in adjusted_of(results, matched=alike is not None).values())
+    adjusted = adjusted_of(results, matched=alike is not None)
+    return any(
+        adjusted[signal] < _LEVEL and result.effect >= settings.release_floor * result.floor
+        for signal, result in results.items()
+    )
 
 
 def _mix_season(current: Window, phases: Mapping[str, Phase], least: int, *, seed: int) -> Season:

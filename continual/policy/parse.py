@@ -21,6 +21,7 @@ _FORMER_NAMES = {  # of kinds and fields, which settings of earlier releases hol
     "min_labels": "min_feedback",
 }
 _LONGEST_S = 10_000_000_000.0  # 300 years: no time is reckoned with beyond
+_WORDS: dict[type[Any], str] = {str: "a text", bool: "true or false", time: "a time, such as '22:00'"}
 _KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in get_args(Condition)}
 
 
@@ -113,9 +114,10 @@ def _wanted(name: str, kinds: tuple[Any, ...], value: Any) -> str | None:
         return f"at most {longest:,.0f} seconds" if value > longest else None
     if int in kinds:
         return None if number and isinstance(value, int) else "a whole number"
-    if str in kinds:
-        return None if isinstance(value, str) else "a text"
-    return None
+    plain = tuple(kind for kind in kinds if isinstance(kind, type))
+    if not plain or isinstance(value, plain):  # a list of policies has been looked at
+        return None
+    return _WORDS.get(plain[0], "a table")
 
 
 def _level(value: Any, where: str) -> DriftState:

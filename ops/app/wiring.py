@@ -225,6 +225,8 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
     cache, task = parts.workspace.cache / "engines", parts.settings.task_of(model)
     if task in OPENED_BY:  # it goes through its graph again and again, which no native backend does
         backend = EngineBackend.PERENNIAL
+    # One question wakes one process: where a version has several, none of them lets go of its engine.
+    waits = {"route_path": str(parts.workspace.route_file(model).resolve())} if triton.engine_instances == 1 else {}
     return EngineSpec(
         model=parts.workspace.engine_model(model),
         signature=serving_side(task).engine,
@@ -233,12 +235,7 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
         instances=triton.engine_instances,
         threads=triton.engine_threads,
         max_batch_size=triton.max_batch_size,
-        parameters={}
-        if backend is not EngineBackend.PERENNIAL
-        else {
-            "cache_dir": str(cache.resolve()),
-            "route_path": str(parts.workspace.route_file(model).resolve()),
-        },
+        parameters={} if backend is not EngineBackend.PERENNIAL else {"cache_dir": str(cache.resolve())} | waits,
     )
 
 

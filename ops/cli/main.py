@@ -116,13 +116,14 @@ federate.register(app)
 
 
 def _open_what_is_closed() -> None:
-    """Standard streams that whoever started this has closed lead nowhere; or a file would be opened in their place."""
+    """Open standard streams that were closed on /dev/null, so that no file takes their numbers."""
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
+            os.set_inheritable(number, True)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 

@@ -30,6 +30,7 @@ __all__ = ["POLICY", "STOP_S", "CycleRunner", "StepContext", "Steps"]
 logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
+_BESIDE_AGAIN_S = 2.0  # until a probation whose look failed is looked at again
 _LOOK_S = 0.5
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 POLICY = "policy"  # who asks for a cycle because of what was measured
@@ -89,6 +90,7 @@ class CycleRunner:
         self._thread: threading.Thread | None = None
         self._retries = StepRetries(ledger, model, feed)
         self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
+        self._beside_again_at = 0.0  # and when a probation beside the cycle is looked at again
         self._inbox = CommandInbox(ledger, model, self)
         self._wait = StepWait()
         self._begun: tuple[int, int, cy.Command] | None = None  # its intent is written, and not yet its outcome
@@ -198,11 +200,14 @@ class CycleRunner:
         self._close(replace(before, payload=cy.encode(after)), cy.CloseCycle(outcome=after.state, note=after.note))
 
     def _watch_beside(self) -> None:
+        if time.monotonic() < self._beside_again_at:
+            return
         try:
             self._steps.watch_beside()
         except LeaseLost:
             raise
         except (PerennialError, OSError) as exc:  # it is looked at again, and must not keep a cycle from its steps
+            self._beside_again_at = time.monotonic() + _BESIDE_AGAIN_S
             logger.warning("probation.not_watched", extra={"model": self._model, "error": str(exc)})
 
     def advance(self) -> bool:

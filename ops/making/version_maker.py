@@ -386,8 +386,10 @@ def _verified(bundle: Path, report: Path) -> float:
     """Since when the bundle is known to be whole, by the monotonic clock; `report` tells what its export has read."""
     began = time.monotonic()
     try:
-        note_digests(json.loads(report.read_text(encoding="utf-8"))["read"])
-        verify_bundle(bundle, reread=False)
+        fresh = time.time() - report.stat().st_mtime < _FRESH_S  # a cycle may go on after days
+        if fresh:
+            note_digests(json.loads(report.read_text(encoding="utf-8"))["read"])
+        verify_bundle(bundle, reread=not fresh)
     except (OSError, ValueError, KeyError, TypeError):  # an earlier release told nothing
         verify_bundle(bundle)
     return began

@@ -14,9 +14,10 @@ from perennial.exporters.golden import Golden
 from perennial.ops.serving.secret import KEY, PARAMETER
 from perennial.ops.serving.server_record import Secret
 
-__all__ = ["IndexEntry", "TritonControl", "triton_errors"]
+__all__ = ["IndexEntry", "NoSecret", "TritonControl", "triton_errors"]
 
 _RESTRICTED = "protocol is restricted"  # Triton 2.51's words, with the status UNAVAILABLE
+_CLOSED = "it answers the routers alone"  # an engine
 _CANNOT = re.compile("retry after|did not answer|deadline of the request|no route at|maximum queue size")
 _UNREACHABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
@@ -46,8 +47,8 @@ def triton_errors(url: str, what: str) -> Iterator[None]:
         yield
     except InferenceServerException as exc:
         status, message = str(exc.status()), exc.message()
-        if _RESTRICTED in str(message):
-            raise PublishFailed(
+        if _RESTRICTED in str(message) or _CLOSED in str(message):
+            raise NoSecret(
                 f"{what}: Triton at {url} asks for a secret that this process does not have; for a Triton that "
                 f"somebody else runs set triton.secret, for the embedded one run as the user that started it"
             ) from exc
@@ -60,6 +61,10 @@ def triton_errors(url: str, what: str) -> Iterator[None]:
         raise PublishFailed(f"{what}: Triton at {url} refuses: {message}; see its log") from exc
     except OSError as exc:
         raise DependencyUnreachable(f"{what}: Triton at {url} cannot be reached: {exc}") from exc
+
+
+class NoSecret(PublishFailed):
+    """Triton asks for a secret that this process does not have."""
 
 
 def _no_secret() -> str:
@@ -181,7 +186,7 @@ class TritonControl:
         return frozenset(e.version for e in self.index() if e.model == model and e.state == "READY")
 
     def infer_engine(self, model: str, version: int, inputs: Inputs, *, timeout_s: float | None = None) -> Outputs:
-        """The outputs that one loaded version's engine gives for these inputs, within a time that is not the usual."""
+        """The outputs that one loaded version's engine gives for these inputs; `timeout_s` replaces the usual limit."""
         tensors = [grpc_input(name, array) for name, array in inputs.items()]
         with triton_errors(self.url, f"asking {model} version {version}"):
             result = self._client.infer(

@@ -59,19 +59,20 @@ class EngineHost:
         """
         bundle = model_folder / str(version)
         opened = partial(_opened, bundle, threads, cache_dir)
-        return cls(opened(), read_manifest(bundle).signature, again=partial(opened, reread=False), waits=waits)
+        again = partial(opened, reread=False) if (bundle / GOLDEN).is_file() else None  # or nobody could wake it first
+        return cls(opened(), read_manifest(bundle).signature, again=again, waits=waits)
 
     def rest(self) -> None:
         """Hold little while nothing is asked; the next questions take longer. May be called while one is answered.
 
         The engine of a version that only waits goes altogether, and is loaded again by the next question.
         """
-        engine: object = self._engine
+        with self._loading:
+            engine: object = self._engine
+            if isinstance(engine, Resting) and self._again is not None and self.waits():
+                engine = self._engine = None
         if isinstance(engine, Resting):
-            if self._again is not None and self.waits():
-                self._engine = None
-            else:
-                engine.rest()
+            engine.rest()
         del engine
         gc.collect()  # a compiled model and its requests may hold each other
         trim_heaps()

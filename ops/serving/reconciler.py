@@ -13,7 +13,7 @@ from perennial.continual.errors import BundleRejected, DependencyUnreachable, No
 from perennial.continual.records import Route
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.ops.ledger import Ledger
-from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.control import NoSecret, TritonControl
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
 from perennial.ops.store.removals import is_removed
@@ -138,15 +138,26 @@ class Reconciler:
         waited for no longer than `_WAKE_S`; one that lacks the version is another matter.
 
         Raises:
-            PublishFailed: the version says at a server that it cannot answer, or gives other answers than its golden
-                ones; it is to be led to by no route.
+            PublishFailed: the version's files are gone, or it says at a server twice that it cannot answer, or gives
+                other answers than its golden ones; it is to be led to by no route.
         """
         engine, bundle = self._workspace.engine_model(model), self._workspace.bundle(model, version)
-        if not (bundle / GOLDEN).is_file():  # nothing to ask; whether it is there at all, the change of the route tells
+        if not bundle.is_dir():
+            raise PublishFailed(
+                f"the files of version {version} of {model} are gone from {bundle.parent} and the champion stays; "
+                "bring them back, or choose another version"
+            )
+        if not (bundle / GOLDEN).is_file():  # nothing to ask; its engine is never let go of
             return
 
         def ask(control: TritonControl) -> list[Healed]:
-            control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
+            with suppress(NoSecret):  # this process may not ask, and cannot tell
+                try:
+                    control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
+                except NoSecret:
+                    raise
+                except PublishFailed:  # its process may just have been replaced, or memory have been short
+                    control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
             return []
 
         for url, error in self._on_all(ask).errors.items():

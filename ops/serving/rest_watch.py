@@ -51,12 +51,15 @@ class RestWatch:
     def look(self) -> bool:
         """Whether it was time to rest; a rest that fails is logged."""
         last = self._last
-        if time.monotonic() - last < self._after_s or (last, waits := self._waits()) == self._rested_after:
+        if time.monotonic() - last < self._after_s:
             return False
-        self._rested_after = last, waits
         try:
+            now = last, self._waits()
+            if now == self._rested_after or last != self._last:  # one that is asked meanwhile is needed
+                return False
+            self._rested_after = now
             self._rest()
-        except Exception:  # whatever a runtime raises: it only holds more memory
+        except Exception:  # whatever a runtime or a disk raises: it only holds more memory
             logger.exception("engine.not_at_rest")
         return True
 

@@ -31,21 +31,28 @@ class NewLabels:
         self._ledger, self._model, self._every_s, self._clock = ledger, model, every_s, clock
         self._seen: int | None = None
         self._rests_until = self._counts_at = float("-inf")
+        self._told = False  # that labels wait to be counted
 
     def came(self) -> bool:
         """Whether there are more than the last look left; the first call only begins to count."""
         if (now := self._clock()) < max(self._rests_until, self._counts_at):
             return False
-        self._counts_at = now + self._every_s
+        self._counts_at, self._told = now + self._every_s, False
         count = self._ledger.labels_in(self._model)
         if self._seen is None:
             self._seen = count
         return count > self._seen
 
     def delivered(self) -> bool:
-        """Count anew when asked next, as this process has just kept some; returns whether that may be at once."""
+        """Count anew when asked next, as this process has just kept some; returns whether to ask at once.
+
+        Of many that are kept before somebody asks, the first one alone says so.
+        """
         self._counts_at = float("-inf")
-        return self._clock() >= self._rests_until
+        if self._told or self._clock() < self._rests_until:
+            return False
+        self._told = True
+        return True
 
     @contextmanager
     def looked_at(self) -> Iterator[None]:

@@ -76,6 +76,12 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ('[models.intent]\npolicy = { kind = "drift", limits = { cooldown_s = nan } }\n', "it must be a number"),
         ('[models.intent]\npolicy = { kind = "drift", limits = { cooldown_s = "9" } }\n', "cooldown_s is '9'"),
         ('[models.intent]\npolicy = { kind = "drift", limits = { cooldown_s = 1e300 } }\n', "at most 10,000,000,000"),
+        ('[models.intent]\npolicy = { kind = "drift", limits = { dry_run = "false" } }\n', "true or false"),
+        ('[models.intent]\npolicy = { kind = "drift", limits = { quiet_hours = "22-6" } }\n', "it must be a table"),
+        (
+            '[models.intent]\npolicy = { kind = "drift", limits = { quiet_hours = { start = 22, end = 6 } } }\n',
+            "must be a time",
+        ),
         ("[models.intent_engine]\n", "must not end in '_engine'"),
         ("this is not toml", "not valid TOML"),
     ],

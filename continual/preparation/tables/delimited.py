@@ -46,6 +46,8 @@ def read_delimited(
     try:
         return _table(_records(text, source, delimiter, above=above), source, roles, stated, delimiter)
     except _BrokenQuotes as broken:
+        if (odd := _with_odd_quotes(text, source, roles, stated, delimiter, above=above)) is not None:
+            return odd
         if delimiter == "\t":  # tab-separated files often know no quotes at all
             try:
                 plain = _table(
@@ -56,6 +58,20 @@ def read_delimited(
             if all(row.problem is None and len(row.fields) == len(plain.named) for row in plain.rows):
                 return plain
         raise
+
+
+def _with_odd_quotes(
+    text: str, source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str, *, above: int
+) -> Table | None:
+    """The rows where a quotation mark after a space is but a sign of a text; None where that breaks something too."""
+    records = _records(text, source, delimiter, above=above, spaces=True)
+    try:
+        table = _table(records, source, roles, stated, delimiter)
+    except _BrokenQuotes:
+        return None
+    values = [value for row in table.rows for value in row.fields.values()]
+    whole = any(len(value) > 1 and value[0] == value[-1] == '"' for value in values)  # fields that are quoted after all
+    return None if whole or any(row.problem for row in table.rows) else table
 
 
 class _BrokenQuotes(DataError):
@@ -105,12 +121,14 @@ def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str)
     return TableRow(line=record.line, fields=fields, width=width_seen, problem=problem)
 
 
-def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: bool = True) -> Iterator[_Record]:
-    """Every record that holds something, with the line on which it begins."""
+def _records(
+    text: str, source: str, delimiter: str, *, above: int = 0, quotes: bool = True, spaces: bool = False
+) -> Iterator[_Record]:
+    """Every record that holds something, with the line on which it begins; `spaces` before a field belong to it."""
     csv.field_size_limit(_LONGEST_FIELD)
     how: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     rows = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=True
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=not spaces
     )
     begins = 1
     while True:

@@ -21,15 +21,19 @@ _USUAL = (
     "cp437",
     "cp85",
     "cp866",
+    "cp874",
     "cp932",
     "cp949",
     "euc_",
+    "gb",
+    "iso2022",
     "iso8859",
     "johab",
     "koi8",
     "latin",
     "mac_",
     "shift_jis",
+    "tis_620",
 )
 _MANY_ZEROS = 0.2  # of all bytes, where UTF-16 holds mostly ASCII
 _ONE_SIDE = 0.99  # of the zeros: all high bytes, or all low ones
@@ -157,12 +161,4 @@ def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     names = (str(guess.encoding) for guess in from_bytes(data[:_SAMPLE_BYTES]))
-    # neither UTF nor Chinese of usual characters, or it would have been read
-    likely = next((name for name in names if name.startswith(_USUAL)), None)
-    if likely is None:
-        try:
-            data.decode("gb18030")
-            likely = "gb18030"  # with few characters beyond ASCII, or rare ones
-        except UnicodeDecodeError:
-            likely = "latin-1"
-    return likely.replace("_", "-")
+    return next((name for name in names if name.startswith(_USUAL)), "latin-1").replace("_", "-")

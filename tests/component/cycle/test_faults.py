@@ -377,6 +377,22 @@ def test_the_champion_of_before_is_loaded_again_where_it_was_unloaded(town: Town
     assert (_route(town).champion, _champions(town)) == (1, [1])
 
 
+def test_the_loop_wakes_a_version_before_it_leads_to_it_and_leads_to_none_that_cannot_answer(town: Town) -> None:
+    woken = list[tuple[int, int]]()
+
+    def wake(_: str, version: int) -> None:
+        woken.append((version, _route(town).champion))
+        if len(woken) > 1:
+            raise PublishFailed("it cannot answer")
+
+    steps, context = _rollout(town, cy.CycleState.PROMOTING)
+    steps = replace(steps, reconciler=SimpleNamespace(reconcile=lambda _: None, wake=wake))
+    assert steps.execute(cy.Promote(challenger=2), context) == cy.Promoted()
+    with pytest.raises(PublishFailed, match="cannot answer"):
+        steps.execute(cy.RollBack(to=1, reasons=("worse",)), context)
+    assert (woken, _route(town).champion) == ([(2, 1), (1, 2)], 2)
+
+
 def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from perennial.exporters.triton_config import EngineBackend
 from perennial.ops.app.wiring import engine_spec, open_parts, router_spec, stream_spec
 from perennial.ops.ledger import Ledger
@@ -41,6 +43,21 @@ def test_what_no_native_backend_can_run_has_our_own(tmp_path: Path) -> None:
     finally:
         parts.close()
     assert backends == {"intent": EngineBackend.ONNXRUNTIME, "tell": EngineBackend.PERENNIAL}
+
+
+@pytest.mark.parametrize(("instances", "lets_go"), [(1, True), (2, False)])
+def test_an_engine_is_let_go_of_where_one_question_wakes_all_its_processes(
+    tmp_path: Path, instances: int, lets_go: bool
+) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text(f'[triton]\nurl = "127.0.0.1:9"\nengine_instances = {instances}\n[models.intent]\n')
+    parts = open_parts(config)
+    try:
+        parameters = engine_spec(parts, "intent").parameters
+        route = str(parts.workspace.route_file("intent").resolve())
+    finally:
+        parts.close()
+    assert parameters.get("route_path") == (route if lets_go else None)
 
 
 def test_a_model_of_rewrites_whose_section_cannot_be_used_is_served_by_the_defaults(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import wait
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from time import sleep
+from time import sleep, time
 from types import SimpleNamespace
 
 import pytest
@@ -251,6 +251,19 @@ def test_what_an_export_has_read_of_its_bundle_is_read_again_only_where_it_was_a
     with pytest.raises(BundleRejected, match=r"labels\.json"):
         maker.publish(1)
     assert hashed == [2]
+
+
+def test_what_an_export_has_read_days_ago_is_read_again(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle goes on where it was, however long nobody ran it."""
+    maker, rereads = VersionMaker(parts.ledger, parts.workspace, "card"), list[bool]()
+    monkeypatch.setattr(version_maker, "verify_bundle", lambda _, *, reread=True: rereads.append(reread))
+    maker.report(1).parent.mkdir(parents=True)
+    maker.report(1).write_text('{"read": []}')
+    for age_s in (0.0, 86_400.0):
+        os.utime(maker.report(1), (time() - age_s,) * 2)
+        maker.verify_staged(1)
+        wait([maker._verified[1]])
+    assert rereads == [False, True]
 
 
 @pytest.mark.parametrize("told", ["", "{}", '{"read": 3}', '{"read": [[[[1]], "x"]]}'])

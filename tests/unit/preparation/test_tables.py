@@ -346,6 +346,14 @@ def test_a_space_after_a_delimiter_is_no_part_of_a_quoted_field(tmp_path: Path, 
     assert read == [(f"one{delimiter} two", 'a "b"'), ("three", "丢失")]
 
 
+def test_a_quotation_mark_after_a_space_may_be_a_sign_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text('text| label\n1 | a\n "so" he said | b\n')
+    assert [row.text for row in read_labelled_file(tmp_path / "rows.csv")] == ["1", '"so" he said']
+    (tmp_path / "rows.csv").write_text('text, label\n"so" he said, a\nno, "b"\n')
+    with pytest.raises(DataError, match="line 2"):
+        read_labelled_file(tmp_path / "rows.csv")
+
+
 def test_a_day_in_a_workbook_has_no_time(tmp_path: Path) -> None:
     book = Workbook()
     assert book.active is not None

@@ -1,21 +1,22 @@
 """One pass of the reconciler, fault by fault: what it loads, proves, drops and tells, and in which order."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 
 import pytest
 
-from perennial.continual.errors import BundleRejected, DependencyUnreachable, PublishFailed
+from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
 from perennial.continual.records import Route
 from perennial.exporters.golden import Golden, Known
 from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
-from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.control import NoSecret, TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import Settings
@@ -164,7 +165,6 @@ def test_a_version_is_woken_on_each_server_and_one_that_is_away_or_fails_keeps_n
     assert [vars(record)["url"] for record in caplog.records if record.message == "version.not_woken"] == [
         world.controls[0].url
     ]
-    world.reconciler.wake("intent", 7)  # it has no bundle: the change of the route tells that
 
 
 def test_a_version_that_cannot_answer_is_told_before_a_route_leads_to_it(world: World) -> None:
@@ -175,6 +175,36 @@ def test_a_version_that_cannot_answer_is_told_before_a_route_leads_to_it(world: 
     with pytest.raises(PublishFailed, match=r"version 1 of intent cannot answer at .* golden answers"):
         world.reconciler.wake("intent", 1)
     world.reconciler.wake("intent", 2)
+    shutil.rmtree(world.workspace.bundle("intent", 2))
+    with pytest.raises(PublishFailed, match="the files of version 2 of intent are gone from"):
+        world.reconciler.wake("intent", 2)
+
+
+@pytest.mark.parametrize(
+    ("errors", "refused"),
+    [
+        ([PublishFailed("its process ended")], False),
+        ([PublishFailed("no memory"), PublishFailed("no memory")], True),
+        ([NoSecret("it answers the routers alone")], False),
+        ([NotFound("it is not there")], False),
+    ],
+)
+def test_a_version_is_refused_for_what_it_says_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch, errors: list[Exception], refused: bool
+) -> None:
+    world.export(1)
+    world.route(1)
+    world.pass_()
+
+    def probe(*_: object, **__: object) -> float:
+        if errors:
+            raise errors.pop(0)
+        return 0.0
+
+    monkeypatch.setattr(world.controls[0], "probe_engine", probe)
+    with pytest.raises(PublishFailed, match="cannot answer") if refused else nullcontext():
+        world.reconciler.wake("intent", 1)
+    assert errors == []
 
 
 def test_every_heal_names_its_model_and_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -73,6 +73,6 @@ def test_what_is_asked_while_it_looks_is_not_lost(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("perennial.ops.serving.rest_watch.time", SimpleNamespace(monotonic=now))
     watch = RestWatch(lambda: None, after_s=0.0)
     meanwhile.append(watch.asked)
-    assert watch.look()
-    assert watch.look(), "it rests after the later question too"
+    assert not watch.look(), "it is needed just now"
+    assert watch.look(), "it rests after the later question"
     assert not watch.look()

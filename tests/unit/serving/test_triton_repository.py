@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import threading
 import weakref
@@ -133,6 +134,31 @@ def test_the_engine_of_a_version_that_waits_goes_when_it_rests_and_comes_back_wh
     engine, waits[0] = weakref.ref(host._engine), False
     host.rest()
     assert engine() is not None, "a champion's next question would wait for its engine"
+
+
+def test_an_engine_that_nobody_can_ask_for_its_known_answers_stays(tmp_path):
+    write_bundle(tmp_path / "1", 1)
+    (tmp_path / "1" / "golden.json").unlink()
+    manifest = json.loads((tmp_path / "1" / "manifest.json").read_text())
+    manifest["files"].pop("golden.json")
+    (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest))
+    host = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: True)
+    host.rest()
+    assert host._engine is not None
+
+
+def test_questions_beside_a_rest_are_answered(tmp_path):
+    write_bundle(tmp_path / "1", 1)
+    host, request = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: True), padded([[2, 3]])
+    over = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        resting = pool.submit(lambda: [host.rest() for _ in iter(over.is_set, True)])
+        asking = [pool.submit(lambda: [host.infer([request])[0]["logits"].shape for _ in range(40)]) for _ in range(2)]
+        try:
+            assert {shape for each in asking for shape in each.result()} == {(1, 3)}
+        finally:
+            over.set()
+        resting.result()
 
 
 def test_an_engine_does_not_come_back_out_of_a_bundle_that_was_damaged_meanwhile(tmp_path):

@@ -73,7 +73,9 @@ def test_labels_that_this_process_has_kept_are_counted_at_once() -> None:
     world.later(0.01, labels=1)
     assert not news.came(), "the count is as old as that"
     assert news.delivered()
+    assert not news.delivered(), "it is told already, and one look counts both"
     assert news.came()
+    assert news.delivered()
 
 
 def test_labels_that_keep_coming_disturb_no_rest() -> None:

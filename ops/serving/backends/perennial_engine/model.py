@@ -40,6 +40,8 @@ class TritonPythonModel:
         threads, cache = int(texts.get("threads", "0")), texts.get("cache_dir")
         folder, version = Path(args["model_repository"]), int(args["model_version"])
         waits = WaitingVersion(version, Path(texts["route_path"])) if "route_path" in texts else lambda: False
+        gc.collect()
+        gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
         try:
             self._host = EngineHost.load(
                 folder, version, threads=threads, cache_dir=Path(cache) if cache else None, waits=waits
@@ -50,8 +52,6 @@ class TritonPythonModel:
         self._places = threading.Semaphore(_AT_ONCE)
         self._rest_watch = RestWatch(self._host.rest, waits=waits)
         self._rest_watch.start()
-        gc.collect()
-        gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request; those that do not know the secret of the server's start are refused.
