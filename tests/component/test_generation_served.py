@@ -170,12 +170,17 @@ def test_a_stream_says_the_same_as_a_whole_answer(desk: Desk) -> None:
 
 def test_who_goes_away_is_written_for_no_longer(desk: Desk) -> None:
     desk.route(champion=2)
-    before = desk.figure("cancelled_total")
-    reading = stream_rewrite(desk.server.spec.url, MODEL, Rewrite(approved=LONG), timeout_s=_PATIENCE_S)
-    next(reading)
-    reading.close()
-    desk.waits_for("cancelled_total", before + 1)
-    assert desk.figure("under_way") == 0
+    before, end = desk.figure("cancelled_total"), time.monotonic() + _PATIENCE_S
+    while (
+        desk.figure("cancelled_total") <= before
+    ):  # on a busy machine all may be written before the first piece is read
+        assert time.monotonic() < end, "nobody noticed that the client went away"
+        reading = stream_rewrite(desk.server.spec.url, MODEL, Rewrite(approved=LONG), timeout_s=_PATIENCE_S)
+        next(reading)
+        reading.close()
+        while desk.figure("under_way"):
+            assert time.monotonic() < end, "it is still written"
+            time.sleep(0.05)
 
 
 def test_a_whole_answer_that_nobody_waits_for_any_more_is_written_no_further(desk: Desk) -> None:

@@ -182,7 +182,7 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
     compactor = start(
         "import sys, time\nfrom pathlib import Path\nfrom perennial.ops.traffic import TrafficLog\n"
         "log = TrafficLog(Path(sys.argv[1]))\n"
-        "while True:\n    log.compact()\n    time.sleep(0.003)\n",
+        "while True:\n    log.compact()\n    time.sleep(0.02)\n",  # or a starved reader finds each list out of date
         tmp_path,
     )
     writers = [start(WRITE, tmp_path, first, 7) for first in (0, 1_000_000)]
