@@ -34,7 +34,7 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 # both at the lowest priority, and is shown last. No thread spins while it waits for work, and the C++ that leads from
 # kernel to kernel of a compiled package is not optimised: that takes half of its compiler's time.
 COMPUTING := tests/contract tests/component/encoders tests/component/exporters $(wildcard \
-	tests/component/test_aotinductor.py tests/component/test_bench_rollout.py tests/component/test_engine_commands.py \
+	tests/component/test_aotinductor.py tests/component/test_bench_rollout.py \
 	tests/component/test_tensorrt_*.py)
 test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
@@ -44,7 +44,8 @@ ifeq ($(strip $(ARGS)),)
 	two="-n 2 --dist loadfile"; three="-n 3 --dist loadfile"; \
 	$$run -q $$two tests/unit perennial/continual || status=1; \
 	$$run --durations 15 $$three --no-loadscope-reorder -m "not (alone or paired or gpu)" \
-		$(COMPUTING:%=--ignore %) tests/e2e tests/component/test_wheel.py tests/component || status=1; \
+		$(COMPUTING:%=--ignore %) tests/e2e tests/component/test_wheel.py tests/component/test_engine_commands.py \
+		tests/component || status=1; \
 	shown=$$(mktemp); nice -n 19 $$run -q --timeout 900 --durations 15 -m "not (alone or paired or gpu)" $(COMPUTING) \
 		>"$$shown" 2>&1 & computing=$$!; trap "kill $$computing 2>/dev/null" INT TERM; \
 	$$run --durations 15 $$two -m "paired and not gpu" $(COMPUTING:%=--ignore %) tests/component || status=1; \
