@@ -142,15 +142,17 @@ class Reconciler:
                 other answers than its golden ones; it is to be led to by no route.
         """
         engine, bundle = self._workspace.engine_model(model), self._workspace.bundle(model, version)
-        if not bundle.is_dir():
-            raise PublishFailed(
-                f"the files of version {version} of {model} are gone from {bundle.parent} and the champion stays; "
-                "bring them back, or choose another version"
-            )
-        if not (bundle / GOLDEN).is_file():  # nothing to ask; its engine is never let go of
+        if bundle.is_dir() and not (bundle / GOLDEN).is_file():  # nothing to ask; its engine is never let go of
             return
 
         def ask(control: TritonControl) -> list[Healed]:
+            if not bundle.is_dir():
+                if version in control.versions(engine):  # it may have let go of what nothing can bring back
+                    raise PublishFailed(
+                        f"the files of version {version} are gone from {bundle.parent}; bring them back, or choose "
+                        "another version"
+                    )
+                return []
             with suppress(NoSecret):  # this process may not ask, and cannot tell
                 try:
                     control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)

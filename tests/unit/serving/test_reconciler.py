@@ -176,7 +176,7 @@ def test_a_version_that_cannot_answer_is_told_before_a_route_leads_to_it(world: 
         world.reconciler.wake("intent", 1)
     world.reconciler.wake("intent", 2)
     shutil.rmtree(world.workspace.bundle("intent", 2))
-    with pytest.raises(PublishFailed, match="the files of version 2 of intent are gone from"):
+    with pytest.raises(PublishFailed, match="and the champion stays: the files of version 2 are gone from"):
         world.reconciler.wake("intent", 2)
 
 
