@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
 _ORDER_BYTES = 1 << 20
+_DYING_S = 0.1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,6 +116,8 @@ def _say_end(parent: int, owner: socket.socket, code: int) -> None:
     One whose warm process has died was ended with it, and counts as killed.
     """
     os.close(1)
+    if code:  # it may have been ended with the warm process, whose threads die one after the other
+        time.sleep(_DYING_S)
     if os.getppid() == parent:
         with suppress(OSError):  # nobody waits for it any more
             owner.send(f"end {code & 0xFF}".encode())
