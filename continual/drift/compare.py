@@ -169,7 +169,7 @@ class DriftComparison:
             return False
         level = min(0.5, self.alpha * settings.release)
         return self.excused or not any(
-            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self.telling
+            s.adjusted_p < level and s.result.reaches(settings.release_floor) for s in self.telling
         )
 
     def like_reference(self, settings: DriftSettings) -> bool:

@@ -169,8 +169,7 @@ def _apart(
     results = measure_all(asked, before, current, seed=seed, permutations=_PERMUTATIONS, alike=alike)
     adjusted = adjusted_of(results, matched=alike is not None)
     return any(
-        adjusted[signal] < _LEVEL and result.effect >= settings.release_floor * result.floor
-        for signal, result in results.items()
+        adjusted[signal] < _LEVEL and result.reaches(settings.release_floor) for signal, result in results.items()
     )
 
 

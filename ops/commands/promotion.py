@@ -107,9 +107,10 @@ def roll_back_version(
     if target is not None and not sure:
         _have_held(parts, model, target)
     flip = expected.only(rolled_back(to=to))
-    if target is not None and target != route.champion:
-        parts.reconciler.wake(model, target)
-    if target is not None:  # what the route named when it was read: two that go back at once must not undo each other
+    if target is not None:
+        if target != route.champion:
+            parts.reconciler.wake(model, target)
+        # What the route named when it was read: two that go back at once must not undo each other
         flip = _unless_overtaken(route, target, expected, rolled_back(to=target))
     change = change_route(parts.ledger, parts.workspace, model, flip, actor=actor, reason=reason)
     if sure:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
 from perennial.continual.records import Route
@@ -153,13 +154,12 @@ class Reconciler:
                         "another version"
                     )
                 return []
+            probe = partial(control.probe_engine, engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
             with suppress(NoSecret):  # this process may not ask, and cannot tell
                 try:
-                    control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
-                except NoSecret:
-                    raise
+                    probe()
                 except PublishFailed:  # its process may just have been replaced, or memory have been short
-                    control.probe_engine(engine, version, Golden.read(bundle), timeout_s=_WAKE_S)
+                    probe()
             return []
 
         for url, error in self._on_all(ask).errors.items():

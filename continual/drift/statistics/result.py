@@ -38,4 +38,8 @@ class StatisticResult:
     @property
     def relevant(self) -> bool:
         """Whether the effect reaches its floor; says nothing about chance."""
-        return self.effect >= self.floor
+        return self.reaches(1.0)
+
+    def reaches(self, share: float) -> bool:
+        """Whether the effect reaches so much of its floor."""
+        return self.effect >= share * self.floor

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,37 +42,30 @@ def read_delimited(
         delimiter = _stated(delimiter)
     if not text.strip():
         raise DataError(f"{source} is empty; it needs a header line such as: {','.join(role.name for role in roles)}")
-    if delimiter is None:
-        delimiter = _found(text, source, known_names(roles, stated), suffix)
+    sign = _found(text, source, known_names(roles, stated), suffix) if delimiter is None else delimiter
+
+    def table(*, quotes: bool = True, spaces: bool = False) -> Table:
+        records = _records(text, source, sign, above=above, quotes=quotes, spaces=spaces)
+        return _table(records, source, roles, stated, sign)
+
     try:
-        return _table(_records(text, source, delimiter, above=above), source, roles, stated, delimiter)
-    except _BrokenQuotes as broken:
-        if (odd := _with_odd_quotes(text, source, roles, stated, delimiter, above=above)) is not None:
-            return odd
-        if delimiter == "\t":  # tab-separated files often know no quotes at all
-            try:
-                plain = _table(
-                    _records(text, source, delimiter, above=above, quotes=False), source, roles, stated, delimiter
-                )
-            except _BrokenQuotes:
-                raise broken from None
-            if all(row.problem is None and len(row.fields) == len(plain.named) for row in plain.rows):
+        return table()
+    except _BrokenQuotes:
+        with suppress(_BrokenQuotes):  # a quotation mark after a space may be but a sign of a text
+            odd = table(spaces=True)
+            if all(row.problem is None and not any(map(_is_quoted, row.fields.values())) for row in odd.rows):
+                return odd
+        with suppress(_BrokenQuotes):  # tab-separated files often know no quotes at all
+            plain = table(quotes=False) if sign == "\t" else None
+            if plain is not None and all(
+                row.problem is None and len(row.fields) == len(plain.named) for row in plain.rows
+            ):
                 return plain
         raise
 
 
-def _with_odd_quotes(
-    text: str, source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str, *, above: int
-) -> Table | None:
-    """The rows where a quotation mark after a space is but a sign of a text; None where that breaks something too."""
-    records = _records(text, source, delimiter, above=above, spaces=True)
-    try:
-        table = _table(records, source, roles, stated, delimiter)
-    except _BrokenQuotes:
-        return None
-    values = [value for row in table.rows for value in row.fields.values()]
-    whole = any(len(value) > 1 and value[0] == value[-1] == '"' for value in values)  # fields that are quoted after all
-    return None if whole or any(row.problem for row in table.rows) else table
+def _is_quoted(field: str, mark: str = '"') -> bool:
+    return len(field) > 1 and field[0] == field[-1] == mark
 
 
 class _BrokenQuotes(DataError):
@@ -104,7 +98,7 @@ def _check_single_quotes(source: str, rows: Sequence[TableRow]) -> None:
     """Refuse a file that quotes its fields by the wrong sign: they would be part of each class's name."""
     for role in rows[0].fields if len(rows) > 1 else ():
         values = [row.fields.get(role, "") for row in rows]
-        if all(len(value) > 1 and value[0] == value[-1] == "'" for value in values):
+        if all(_is_quoted(value, "'") for value in values):
             raise DataError(
                 f"{source}: every {role} stands between single quotes, such as {values[0][:40]}; CSV quotes fields "
                 'with double ones ("): write it so, or take them away'
