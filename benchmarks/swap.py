@@ -35,6 +35,7 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["Load", "RouteEye", "main", "measure"]
 
 _ROOT = Path(__file__).parents[1]
+_CALM_S = 2.0  # between two notes of memory where nothing is swapped
 _WORLDS = {"text_classification": TEXT_WORLD, "ranking": RANKING_WORLD}
 
 
@@ -135,7 +136,7 @@ def _watch_calmly(
     """Note memory as often as with swaps, until so many requests were asked in all and so many notes were taken."""
     begun = time.monotonic()
     while len(into) < least or load.requests() < requests:
-        _sleep_until(begun + (len(into) + 1) * every_s)
+        _sleep_until(begun + (len(into) + 1) * min(every_s, _CALM_S))
         into.append(serving.memory_mb())
 
 
