@@ -9,6 +9,8 @@ machine, as the test rows tell; and logistic regression on the embeddings of the
 gold_news is a stream in time order: 585 rows first, then labels after each 500; each model answers the next 500. Its
 later versions are the default learner's jobs, one from the other, without engines.
 
+Any other folder with `train.csv` and `test.csv`, of columns `text` and `label`, may be named too.
+
 Each finished part is kept in OUT/first_hour-parts, so that a run that was cut off goes on where it was.
 """
 
@@ -29,7 +31,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.kept_parts import KeptParts
 from benchmarks.labelled_learners import Bench, Scores, tfidf
-from benchmarks.labelled_sets import SETS, Columns, Split, steps_of
+from benchmarks.labelled_sets import SETS, Columns, Split, columns_of, steps_of
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.metrics import accuracy, expected_calibration_error, macro_f1
 from perennial.continual.learning.names import DEFAULT_LEARNER
@@ -51,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sets, print a line for each and write `first_hour.json`."""
     parser = argparse.ArgumentParser(prog="first_hour", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders of FOLDER")
     parser.add_argument("--rows", type=int, default=4000, help="training rows at most; 0 is all. BANKING77 has all")
     parser.add_argument("--out", type=Path, default=record.OUT)
     options = parser.parse_args(arguments)
     sets: list[dict[str, Any]] = []
     for name in options.sets:
-        columns, folder = SETS[name], options.data / name
+        columns, folder = columns_of(name), options.data / name
         files = [folder / file for file in (columns.train, columns.test) if file is not None]
         parts = KeptParts(options.out / "first_hour-parts", *files, sources=_SOURCES)
         steps = steps_of(folder, columns, 0 if name == "banking77" else options.rows)

@@ -11,7 +11,7 @@ import numpy as np
 from perennial.continual.preparation import clean, deduplicate
 from perennial.continual.records import Example
 
-__all__ = ["SETS", "Columns", "Split", "steps_of"]
+__all__ = ["SETS", "Columns", "Split", "columns_of", "steps_of"]
 
 FIRST, STEP, STREAM = 585, 500, 4205  # rows of a stream: learnt first, learnt after each answered lot, answered in all
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +47,14 @@ SETS: Mapping[str, Columns] = {
     "sgd": Columns(train="sgd_test_pairs.csv", text="user", label="intent", group="dialogue"),
 }
 
+_OWN = Columns(train="train.csv", test="test.csv", text="text", label="label", language="")
+
 Split = tuple[Sequence[Example], Sequence[Example]]  # what is learnt by then, and what is answered
+
+
+def columns_of(name: str) -> Columns:
+    """Those of a known set; any other folder has `train.csv` and `test.csv` with the columns `text` and `label`."""
+    return SETS.get(name, _OWN)
 
 
 def steps_of(folder: Path, columns: Columns, rows: int = 0) -> list[Split]:
