@@ -13,6 +13,7 @@ _STORE_S = 0.5  # of processor time that may be used at once, after a quiet time
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
 _FIRST_GUESS_S = 0.1  # of one window, before any was measured
 _WORK_S = 5.0  # of work that can wait: the first report, say, before any was made
+_LOOK_S = 10.0  # processors that nobody used for less time than this may be between two requests, or in a start
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
 _STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
 NICENESS = 10  # of a watch: an engine's threads wait for each other, and one that is held up holds up all of them
@@ -75,7 +76,7 @@ class WatchBudget:
 
 
 class SpareTime:
-    """When work may be done on which nothing hangs: while processors are idle, or once its share has flowed in.
+    """When work may be done on which nothing hangs: once processors were idle for a while, or its share has flowed in.
 
     At the start nothing has. Work of some seconds is then no part of what the first requests share processors with: a
     program of the lowest priority still takes memory and caches from an engine.
@@ -104,10 +105,14 @@ class SpareTime:
     ) -> None:
         self._flow, self._clock, self._idle = share * (cores or processors()), clock, idle or idle_share()
         self._from = clock() + _WORK_S / self._flow
+        self._looked_at, self._was_idle = clock(), False
 
     def is_due(self) -> bool:
         """Whether it may begin now; asked every few seconds, so that what was idle is what was so lately."""
-        return self._idle() > IDLE or self._clock() >= self._from
+        now = self._clock()
+        if now - self._looked_at >= _LOOK_S:
+            self._was_idle, self._looked_at = self._idle() > IDLE, now
+        return self._was_idle or now >= self._from
 
     @contextmanager
     def taken(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Which report of drift is made first, and how far it gives way to what serves."""
 
+import itertools
+
 import pytest
 
 from perennial.ops.app.model_loop import ModelLoop
@@ -34,7 +36,9 @@ class Reports:
 def test_the_report_of_an_alert_is_made_at_once_and_a_routine_one_as_processors_allow(monkeypatch, alerts, idle, made):
     loop = object.__new__(ModelLoop)
     ledger = Reports(*alerts)
-    loop._ledger, loop.model, loop._for_reports = ledger, "intent", SpareTime(0.01, idle=lambda: idle)
+    seconds = itertools.count(step=15)
+    spare = SpareTime(0.01, clock=lambda: float(next(seconds)), idle=lambda: idle)
+    loop._ledger, loop.model, loop._for_reports = ledger, "intent", spare
     begun = []
     monkeypatch.setattr(
         ModelLoop, "_make_report", lambda self, row, *, niceness: begun.append((ledger.rows.index(row), niceness))

@@ -1,6 +1,7 @@
 """A process works ahead of the champion's next update between cycles, and keeps nothing that an erasure takes out."""
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -67,12 +68,18 @@ def loop(parts: Parts) -> ModelLoop:
     return Service(parts).roster.loops["card"]
 
 
+def _idle_for_long() -> SpareTime:
+    """Of a machine that did nothing since it started."""
+    seconds = itertools.count(step=60)
+    return SpareTime(0.01, clock=lambda: float(next(seconds)), idle=lambda: 1.0)
+
+
 def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     parts: Parts, loop: ModelLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, waiting, proving = parts.ledger, _Waiting(), _Waiting()
     monkeypatch.setattr(loop._maker, "_waiting", {TRAINING: waiting, PROVING: proving})
-    monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 1.0))
+    monkeypatch.setattr(loop, "_for_work_ahead", _idle_for_long())
     loop._work_ahead(1)
     assert waiting.told == [None], "no training of version 1 is on disk"
     folder, bundle = parts.workspace.run("card", 1), parts.workspace.bundle("card", 1)
@@ -83,6 +90,9 @@ def test_it_waits_between_cycles_and_goes_when_somebody_is_erased(
     loop._work_ahead(1)
     assert waiting.told == [None], "after a start callers go first"
     monkeypatch.setattr(loop, "_for_work_ahead", SpareTime(0.01, idle=lambda: 1.0))
+    loop._work_ahead(1)
+    assert waiting.told == [None], "a moment between two requests is no idle processor"
+    monkeypatch.setattr(loop, "_for_work_ahead", _idle_for_long())
     loop._work_ahead(1)
     first = waiting.last()
     assert first is not None
