@@ -22,7 +22,7 @@ from perennial.exporters.tasks import OPENED_BY
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_engine", "open_onnx", "open_openvino"]
 
-_CACHED_VERSIONS = 4  # as many as are ever resident at once, with one to spare
+_CACHED_VERSIONS = 6  # of a model: as many as are ever resident at once, one that is judged, and some to spare
 _first_inference = threading.Lock()
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
 

@@ -222,7 +222,7 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
             f"triton.engine_backend {backend.value!r} is a backend of NGC's server and the embedded one has only "
             f"{EngineBackend.PERENNIAL.value!r}; set triton.url to such a server, or leave the backend out"
         )
-    cache, task = parts.workspace.cache / "engines", parts.settings.task_of(model)
+    cache, task = parts.workspace.engines(model), parts.settings.task_of(model)
     if task in OPENED_BY:  # it goes through its graph again and again, which no native backend does
         backend = EngineBackend.PERENNIAL
     # One question wakes one process: where a version has several, none of them lets go of its engine.

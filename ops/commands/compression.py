@@ -278,7 +278,9 @@ class _Compressing:
 
     def _right(self, bundle: Path) -> list[bool]:
         threads = self.parts.workspace.model(self.plan.model).learning.threads
-        version = BundledVersion.load(bundle, threads=threads, cache_dir=self.parts.workspace.cache, proved=True)
+        version = BundledVersion.load(
+            bundle, threads=threads, cache_dir=self.parts.workspace.engines(self.plan.model), proved=True
+        )
         given = answers_of(version)(self._texts)
         return [answer == label for answer, label in zip(given, self._labels, strict=True)]
 

@@ -39,4 +39,4 @@ class AroundLoop:
     def first_version(self) -> BundledVersion:
         """Version 1, opened here: the twin that never learns again."""
         workspace = self._loop.workspace
-        return BundledVersion.load(workspace.bundle(self._model, 1), cache_dir=workspace.cache)
+        return BundledVersion.load(workspace.bundle(self._model, 1), cache_dir=workspace.engines(self._model))

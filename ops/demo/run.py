@@ -155,8 +155,12 @@ class Demo:
         last = 1 if route is None else route.champion
         champions = [champion for _, _, champion in self._began]
         bundles = {v: self._workspace.bundle(_MODEL, v) for v in {1, last, *champions}}
-        exam = examine(self._data, bundles, answers, champions, self._workspace.cache) if self._data.test else None
-        twin = _twin(BundledVersion.load(bundles[1], cache_dir=self._workspace.cache), answered)
+        exam = (
+            examine(self._data, bundles, answers, champions, self._workspace.engines(_MODEL))
+            if self._data.test
+            else None
+        )
+        twin = _twin(BundledVersion.load(bundles[1], cache_dir=self._workspace.engines(_MODEL)), answered)
         nightly = nightly_refits(self._data.seed, answered)
         learnt = Learnt(
             perennial=tuple(a.answer == a.label for a in answered),

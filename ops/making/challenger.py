@@ -178,7 +178,7 @@ class ChallengerMaker(VersionMaker):
             old_among_all=demands.old_among_all,
             seed=self._workspace.settings.seed,
             threads=self.engine_threads,
-            cache=str(self._workspace.cache),
+            cache=str(self._workspace.engines(self._model)),
             embeddings=str(self._workspace.embeddings),
             task=task.name,
             taught=self._taught_files(version),

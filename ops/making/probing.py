@@ -78,7 +78,7 @@ def probe_version(
     chosen = [rows[place] for place in sorted(drawn.tolist())]
     texts, labels = [row.text for row in chosen], [row.label for row in chosen]
     threads = workspace.model(model).learning.threads
-    asked = BundledVersion.load(bundle, threads=threads, cache_dir=workspace.cache, proved=True)
+    asked = BundledVersion.load(bundle, threads=threads, cache_dir=workspace.engines(model), proved=True)
     answers = answers_of(asked)
     own = ModelRows(ledger, workspace, model).learnt_by(version)
     some = np.random.default_rng(seed).permutation(len(own))[:most_rows]

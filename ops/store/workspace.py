@@ -41,6 +41,10 @@ class Workspace:
         """What may be deleted at any time."""
         return self.state / "cache"
 
+    def engines(self, model: str) -> Path:
+        """What a toolkit compiled of a model's versions, where whoever loads one of them finds it."""
+        return self.cache / "engines" / model
+
     @property
     def embeddings(self) -> Path:
         """Embeddings of texts, which the trainings of all models share."""

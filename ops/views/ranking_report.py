@@ -102,7 +102,7 @@ class _Asking:
     def __init__(self, workspace: Workspace, model: str, version: int) -> None:
         self.model = model
         bundle = workspace.bundle(model, version)
-        self._version = BundledVersion.load(bundle, cache_dir=workspace.cache)
+        self._version = BundledVersion.load(bundle, cache_dir=workspace.engines(model))
         catalogue = Catalogue.read(bundle)
         users = zip(catalogue.items, catalogue.ties.known.tolist(), strict=True)
         self.known = {item.name: known for item, known in users}

@@ -149,7 +149,7 @@ class PastReader:
                 f"version {version} of {self._model} answered first and its bundle {bundle} is gone, so its later "
                 "answers cannot be told; give a later --since, or raise cycle.disk_versions"
             )
-        return BundledVersion.load(bundle, cache_dir=self._workspace.cache / "engines", proved=proved)
+        return BundledVersion.load(bundle, cache_dir=self._workspace.engines(self._model), proved=proved)
 
     def _counted(self, window: Window, table: pa.Table) -> NDArray[np.bool_]:
         """Which rows the watch would count."""

@@ -41,6 +41,8 @@ from perennial.exporters.text_classification.texts import read_texts
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
 from perennial.exporters.timing import BESIDE, MEASURED, NEW
 from perennial.exporters.trained import TrainedModel
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
 from tests.component.exporters.conftest import TEXTS, export, write_texts, write_trained
 
 pytestmark = pytest.mark.component
@@ -233,13 +235,18 @@ def test_openvino_cache_is_filled_and_used(built: ExportResult, tmp_path: Path) 
 
 @pytest.mark.parametrize("built", [EngineKind.OPENVINO], indirect=True)
 def test_cache_keeps_the_versions_loaded_last(built: ExportResult, tmp_path: Path) -> None:
-    for age in range(6):
-        (tmp_path / f"old{age}").mkdir()
-        os.utime(tmp_path / f"old{age}", (1000 - age, 1000 - age))
-    load_engine(built.bundle, threads=1, cache_dir=tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert {"old0", "old1", "old2"} < left
-    assert len(left) == 4
+    workspace = Workspace(Settings(state=tmp_path))
+    caches = [workspace.engines(model) for model in ("intent", "tone")]
+    for cache in (*caches, workspace.cache):  # nobody loses what another model's versions compiled
+        for age in range(8):
+            (cache / f"old{age}").mkdir(parents=True)
+            os.utime(cache / f"old{age}", (1000 - age, 1000 - age))
+    load_engine(built.bundle, threads=1, cache_dir=caches[0])
+    left = {path.name for path in caches[0].iterdir()}
+    assert {f"old{age}" for age in range(5)} < left
+    assert len(left) == 6
+    assert len(list(caches[1].iterdir())) == 8
+    assert len(list(workspace.cache.iterdir())) == 8 + len(["engines"])
 
 
 def spec_file(folder: Path, trained: Path, **changes: object) -> Path:
