@@ -15,6 +15,7 @@ _PARTS = {  # by a word of the command line, the first that fits
     "tritonserver": "server",
     "triton_python_backend_stub": "stub",
     "ops.cli": "control",
+    "jobs.child": "job",
 }
 
 
