@@ -102,7 +102,9 @@ def admit_label(label: object, *, field: str = "label") -> str:
     if not has_visible(kept):
         raise DataError(f"{field} {shown(label)} is empty or holds nothing that can be seen; name the class")
     if len(kept) > LABEL_CHARACTERS:
-        raise DataError(f"{field} {shown(label)} has {len(kept)} characters; at most {LABEL_CHARACTERS} are allowed")
+        raise DataError(
+            f"{field} {shown(label)} has {len(kept)} characters; at most {LABEL_CHARACTERS} are allowed, so shorten it"
+        )
     return kept
 
 

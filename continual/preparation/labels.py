@@ -1,5 +1,6 @@
 """The labels that a model knows, so that no twin of one starts a class of its own."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
@@ -9,12 +10,15 @@ from perennial.continual.preparation.entrance import admit_label, shown
 
 __all__ = ["KnownLabels"]
 
+_WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
+
 
 class KnownLabels:
     r"""Admits labels one after the other: known ones, their twins under the known name, and new ones.
 
     Twins that no reader can tell apart (NFC and NFD, zero-width characters, spaces) are the same label. One that
-    differs from a known label only in case, width or compatibility forms is refused, for it is likely a slip.
+    differs from a known label only in case, width or compatibility forms is refused, for it is likely a slip. So is a
+    whole number as programs write it beside an empty cell: 1.0 beside 1.
 
     >>> known = KnownLabels(["Refund"])
     >>> known.admit("Re\u200bfund "), known.admit("fee")
@@ -79,6 +83,7 @@ class KnownLabels:
 
 
 def _outline(label: str) -> str:
-    """What is left of a label when case, width, compatibility forms and all joiners are forgotten."""
+    """What is left of a label when case, width, compatibility forms, all joiners and a fraction of 0 are forgotten."""
     folded = unicodedata.normalize("NFKC", without_hidden(label, joiners=False)).casefold()
-    return " ".join(unicodedata.normalize("NFKC", without_hidden(folded, joiners=False)).split())
+    outline = " ".join(unicodedata.normalize("NFKC", without_hidden(folded, joiners=False)).split())
+    return _WHOLE.sub(r"\1", outline)

@@ -4,11 +4,28 @@ import math
 from datetime import date, datetime, time
 from decimal import Decimal
 
-__all__ = ["WrongCell", "as_text"]
+__all__ = ["WrongCell", "as_text", "failed_formula"]
+
+_FAILED = frozenset(  # what Excel puts where a formula failed; it names some of them in its user's language
+    (
+        *("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"),
+        *("#NV", "#BEZUG!", "#WERT!", "#ZAHL!", "#N/D", "#VALEUR!", "#NOM?", "#NOMBRE!", "#VALORE!", "#RIF!", "#NOME?"),
+        *("#¿NOMBRE?", "#¡VALOR!", "#¡REF!", "#¡DIV/0!", "#¡NUM!", "#VALOR!"),
+    )
+)
 
 
 class WrongCell(Exception):
     """A cell holds what is no text; the message says what."""
+
+
+def failed_formula(value: object) -> bool:
+    """Whether a cell of a spreadsheet holds nothing but the error of a formula.
+
+    >>> failed_formula("#N/A"), failed_formula("#N/A is shown in my cell")
+    (True, False)
+    """
+    return isinstance(value, str) and value.strip() in _FAILED
 
 
 def as_text(value: object) -> str:

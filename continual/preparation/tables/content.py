@@ -1,5 +1,6 @@
 """The bytes of a file, or of standard input, taken out of gz, zst and zip; never more than can be held."""
 
+import codecs
 import gzip
 import io
 import lzma
@@ -33,6 +34,7 @@ _WRONG = (  # what the ways of packing raise of damaged bytes
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError),
 )
+_WEB_FIX = "download the file itself, not the page about it; a table of a page is saved as CSV by a spreadsheet program"
 _FOREIGN = (  # what is given by mistake, and what to do about it
     (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz", "unpack it, or pack it with gzip"),
@@ -49,9 +51,7 @@ _FOREIGN = (  # what is given by mistake, and what to do about it
     (b"\x80\x04\x95", "a Python pickle", "write it as CSV or Parquet; a pickle is never opened"),
     (b"\x93NUMPY", "a NumPy array", "write texts and labels as CSV"),
     (b"<?xml", "XML", "convert it to CSV"),
-    (b"<!DOCTYPE html", "a web page", "download the file itself, not the page about it"),
-    (b"<!doctype html", "a web page", "download the file itself, not the page about it"),
-    (b"<html", "a web page", "download the file itself, not the page about it"),
+    *((sign, "a web page", _WEB_FIX) for sign in (b"<!doctype html", b"<html", b"<head", b"<body", b"<table")),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
 )
 
@@ -78,8 +78,9 @@ def read_content(path: Path) -> Content:
         content = unpack(content)
         if _unpacking(content.data) is not None:
             raise DataError(f"{content.source} is packed twice; unpack it once before")
+    begin = content.data[:1024].removeprefix(codecs.BOM_UTF8).lstrip()
     for start, what, fix in _FOREIGN:
-        if content.data[:1024].lstrip().startswith(start):
+        if begin.startswith(start) or (start.startswith(b"<") and begin.lower().startswith(start)):
             raise DataError(f"{content.source} is {what}; {fix}")
     return content
 

@@ -6,19 +6,25 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal
 
 from perennial.continual.errors import DataError
+from perennial.continual.preparation.tables.cells import failed_formula
 from perennial.continual.preparation.tables.columns import Role, bare, known_names, roles_of
-from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered
+from perennial.continual.preparation.tables.drawn import drawn_rows, is_drawn
+from perennial.continual.preparation.tables.header import LOOKED_AT, check_header, header_place, known_in
+from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered, quoted
 
 __all__ = ["read_delimited"]
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_SPACE = " "
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_ROWS = 50
 _LONGEST_FIELD = 1 << 24  # an open quotation mark must not take in a whole large file
-_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # Excel's own first line
+_SEPARATOR_LINE = re.compile(r'("?)sep=(.)\1[^\S\r\n]*(?:\r\n|\r|\n)', re.IGNORECASE)  # Excel's own first line
+_BY_SPACES = re.compile(r'"[^"\r\n]*"(?: "[^"\r\n]*")+[\r\n]')  # the header that R writes if nobody states a sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,16 @@ def read_delimited(
     """
     above = 0
     if delimiter is None and (declared := _SEPARATOR_LINE.match(text)) is not None:
-        text, delimiter, above = text[declared.end() :], declared[1], 1
+        text, delimiter, above = text[declared.end() :], declared[2], 1
     elif delimiter is not None:
         delimiter = _stated(delimiter)
     if not text.strip():
         raise DataError(f"{source} is empty; it needs a header line such as: {','.join(role.name for role in roles)}")
-    sign = _found(text, source, known_names(roles, stated), suffix) if delimiter is None else delimiter
+    known = known_names(roles, stated)
+    if delimiter in {None, "|"} and is_drawn(text):
+        drawn = (_Record(line + above, cells) for line, cells in drawn_rows(text))
+        return _table(drawn, source, roles, stated, "|")
+    sign = _found(text, source, known, suffix) if delimiter is None else delimiter
 
     def table(*, quotes: bool = True, spaces: bool = False) -> Table:
         records = _records(text, source, sign, above=above, quotes=quotes, spaces=spaces)
@@ -75,23 +85,38 @@ class _BrokenQuotes(DataError):
 def _table(
     records: Iterator[_Record], source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str
 ) -> Table:
-    first = next(records, None)
-    if first is None:
+    first = list(islice(records, LOOKED_AT))
+    if not first:
         raise DataError(f"{source} holds nothing but empty fields; it needs a header line and rows under it")
-    header = first.fields
-    columns = tuple(bare(name) for name in header)
+    known = known_names(roles, stated)
+    at = header_place([record.fields for record in first], known)
+    check_header([(record.line, record.fields) for record in first], at, known, source, "line")
+    header, begun = first[at].fields, first[at + 1 :]
+    columns = (*([""] if _numbers_rows(begun, len(header)) else []), *map(bare, header))
     places = roles_of(source, columns, roles, stated)
     rows: list[TableRow] = []
-    for record in records:
+    for record in chain(begun, records):
         if record.fields == header:
             continue
         if len(rows) == MOST_ROWS:
             raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
         rows.append(_row(record, places, len(columns), delimiter))
     _check_single_quotes(source, rows)
+    if len(rows) > 1 and all(row.width == len(columns) + 1 for row in rows):
+        named = delimiter.join(("row", *columns))
+        raise DataError(
+            f"{source}: every row has one field more than the header; name that column too, such as {quoted(named)}, "
+            f"or put quotes around fields that hold a {_name(delimiter)}"
+        )
     return Table(
         source=source, columns=columns, named={role: columns[at] for role, at in places.items()}, rows=tuple(rows)
     )
+
+
+def _numbers_rows(records: Sequence[_Record], width: int) -> bool:
+    """Whether the rows begin with their numbers, which the header does not name: R writes tables so."""
+    numbers = [record.fields[0].strip() for record in records if len(record.fields) == width + 1]
+    return len(numbers) == len(records) > 1 and numbers == [str(place) for place in range(1, len(numbers) + 1)]
 
 
 def _check_single_quotes(source: str, rows: Sequence[TableRow]) -> None:
@@ -110,9 +135,16 @@ def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str)
     fields = {role: record.fields[place].strip() for role, place in places.items() if place < width_seen}
     problem = None
     if width_seen > width:
-        name = _DELIMITERS.get(delimiter, repr(delimiter))
-        problem = f"{width_seen} fields, but the header has {width}; put quotes around a field that holds a {name}"
+        sign = _name(delimiter)
+        problem = f"{width_seen} fields, but the header has {width}; put quotes around a field that holds a {sign}"
+    failed = next((role for role, value in fields.items() if failed_formula(value)), None)
+    if failed is not None:
+        problem = f"its {failed} is {fields[failed]}, the error of a formula; correct it or drop the row"
     return TableRow(line=record.line, fields=fields, width=width_seen, problem=problem)
+
+
+def _name(delimiter: str) -> str:
+    return _DELIMITERS.get(delimiter, repr(delimiter))
 
 
 def _records(
@@ -121,8 +153,9 @@ def _records(
     """Every record that holds something, with the line on which it begins; `spaces` before a field belong to it."""
     csv.field_size_limit(_LONGEST_FIELD)
     how: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    skips = not spaces and delimiter != _SPACE
     rows = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=not spaces
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=skips
     )
     begins = 1
     while True:
@@ -163,8 +196,11 @@ def _stated(delimiter: str) -> str:
 
 def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
     """The delimiter under which the header holds most known names, or else under which the rows are most alike."""
-    samples = {sign: _sample(text, sign) for sign in _DELIMITERS}
-    hits = {sign: sum(bare(name).casefold() in known for name in rows[0]) for sign, rows in samples.items()}
+    if _BY_SPACES.match(text):
+        return _SPACE
+    read = {sign: _sample(text, sign) for sign in _DELIMITERS}
+    samples = {sign: rows[header_place(rows, known) :] for sign, rows in read.items()}
+    hits = {sign: known_in(rows[0], known) for sign, rows in samples.items()}
     most = max(hits.values())
     best = [sign for sign, hit_count in hits.items() if hit_count == most]
     if len(best) == 1:
@@ -178,7 +214,7 @@ def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
     if most == 0 and usual in chosen:
         return usual
     named = " or ".join(_DELIMITERS[sign] for sign in chosen)
-    header = text.lstrip().splitlines()[0]
+    header = chosen[0].join(samples[chosen[0]][0])
     raise DataError(
         f"{source}: the header {offered([header])} can be cut at more than one delimiter; state which: "
         f"--delimiter {named}"

@@ -3,6 +3,7 @@
 import codecs
 
 from perennial.continual.errors import DataError
+from perennial.continual.preparation.tables.table import quoted
 
 __all__ = ["decoded"]
 
@@ -15,6 +16,7 @@ _MARKS = (
 )
 _NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
 _SAMPLE_BYTES = 1 << 16
+_LINE_BYTES = 400
 _USUAL = (
     "big5",
     "cp125",
@@ -38,7 +40,8 @@ _USUAL = (
 _MANY_ZEROS = 0.2  # of all bytes, where UTF-16 holds mostly ASCII
 _ONE_SIDE = 0.99  # of the zeros: all high bytes, or all low ones
 _GB2312_SHARE = 0.9  # of the characters beyond ASCII; Latin-1 read as GB18030 hardly ever gives one
-_COMMON_SHARE = 0.08  # Korean and Japanese read as GB18030 give 0.03 by chance
+_COMMON_SHARE = 0.05  # other scripts read as GB18030 give no more by chance; two lines of Chinese give 0.24
+_CHANCE = 0.65  # three standard deviations of such a share of one character
 _KANA_SHARE = 0.05
 _COMMON = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然"
@@ -76,7 +79,7 @@ def decoded(data: bytes, source: str, stated: str | None) -> str:
             return chinese
         raise DataError(
             f"{source} line {_line(data, error.start)}: byte {error.start} is not UTF-8 (0x{data[error.start]:02x}); "
-            f"save the file as UTF-8, or state its encoding: --encoding {_guess(data)}"
+            f"save the file as UTF-8, or state its encoding: --encoding {_guess(data, error.start)}"
         ) from error
 
 
@@ -143,8 +146,9 @@ def _chinese(data: bytes) -> str | None:
         return None
     simple = sum(_in_gb2312(character) for character in beyond)
     common = sum(character in _COMMON for character in beyond)
+    needed = _COMMON_SHARE * len(beyond) + _CHANCE * len(beyond) ** 0.5
     kana = sum("\u3040" <= character <= "\u30ff" for character in beyond)  # Japanese, whose kana lie at the same places
-    if simple < _GB2312_SHARE * len(beyond) or common < _COMMON_SHARE * len(beyond) or kana > _KANA_SHARE * len(beyond):
+    if simple < _GB2312_SHARE * len(beyond) or common < needed or kana > _KANA_SHARE * len(beyond):
         return None
     return text
 
@@ -156,9 +160,12 @@ def _in_gb2312(character: str) -> bool:
         return False
 
 
-def _guess(data: bytes) -> str:
-    """The most likely encoding, for the user to judge."""
+def _guess(data: bytes, place: int) -> str:
+    """The most likely encoding, and what the line of a byte is in it, for the user to judge."""
     from charset_normalizer import from_bytes
 
     names = (str(guess.encoding) for guess in from_bytes(data[:_SAMPLE_BYTES]))
-    return next((name for name in names if name.startswith(_USUAL)), "latin-1").replace("_", "-")
+    name = next((name for name in names if name.startswith(_USUAL)), "latin-1")
+    begin = max(data.rfind(b"\n", 0, place), data.rfind(b"\r", 0, place)) + 1
+    line = data[begin : begin + _LINE_BYTES].splitlines()[0].decode(name, errors="replace")
+    return f"{name.replace('_', '-')}, if this line is right then: {quoted(line)}"

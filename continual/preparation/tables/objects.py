@@ -1,4 +1,4 @@
-"""Rows of JSON: a list of objects, an object of columns, or one object a line."""
+"""Rows of JSON: a list of objects, an object of columns or of rows, what pandas writes, or one object a line."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation.tables.cells import WrongCell, as_text
-from perennial.continual.preparation.tables.columns import Role, roles_of
+from perennial.continual.preparation.tables.columns import Role, known_names, roles_of
 from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered, quoted
 
 __all__ = ["looks_like_json", "read_json", "row_of"]
@@ -42,9 +42,10 @@ def read_json(text: str, source: str, roles: Sequence[Role], *, stated: Mapping[
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and len(lines) > 1:
             return _from_lines(lines, source, roles, stated)
         raise _not_json(source, error) from error
-    if isinstance(whole, dict) and "\n" not in text.strip() and not _lists_of(whole) and not _is_columns(whole):
+    is_line = "\n" not in text.strip()
+    if isinstance(whole, dict) and is_line and not (_lists_of(whole) or _is_columns(whole) or _is_named(whole)):
         return _table([(1, whole, None)], source, roles, stated, "line")
-    rows = _rows(whole, source)
+    rows = _rows(whole, source, known_names(roles, stated))
     return _table(((place, row, None) for place, row in enumerate(rows, start=1)), source, roles, stated, "row")
 
 
@@ -94,13 +95,22 @@ def _line(number: int, line: str) -> tuple[int, Mapping[str, Any], str | None]:
     return number, {}, f"is {_kind(row)}; write one JSON object a line"
 
 
-def _rows(whole: Any, source: str) -> Sequence[Mapping[str, Any]]:
-    """The objects of a document: its list, its only list of objects, or its columns turned into rows."""
+def _rows(whole: Any, source: str, known: frozenset[str]) -> Sequence[Mapping[str, Any]]:
+    """The objects of a document: its list, its only list of objects, or its columns turned into rows.
+
+    pandas writes rows or columns under names of their own, and columns' names apart from the rows (`orient`).
+    """
     rows = whole
     if isinstance(whole, dict):
         lists = _lists_of(whole)
         if len(lists) == 1:
             rows = lists[0]
+        elif _is_split(whole):
+            rows = _from_split(whole, source)
+        elif _is_named(whole) and known & {name.casefold() for name in whole}:
+            rows = _from_named_columns(whole)
+        elif _is_named(whole):
+            rows = list(whole.values())
         elif _is_columns(whole):
             lengths = {len(column) for column in whole.values()}
             if len(lengths) > 1:
@@ -118,6 +128,37 @@ def _rows(whole: Any, source: str) -> Sequence[Mapping[str, Any]]:
 
 def _is_columns(whole: Mapping[str, Any]) -> bool:
     return bool(whole) and all(isinstance(column, list) for column in whole.values())
+
+
+def _is_named(whole: Mapping[str, Any]) -> bool:
+    """Whether every value is an object: a row under its name, or a column of values under the names of rows."""
+    return bool(whole) and all(isinstance(value, dict) and value for value in whole.values())
+
+
+def _from_named_columns(whole: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = dict.fromkeys(name for column in whole.values() for name in column)
+    return [{column: values[name] for column, values in whole.items() if name in values} for name in rows]
+
+
+def _is_split(whole: Mapping[str, Any]) -> bool:
+    """Whether the columns are named beside the rows, which are lists."""
+    columns, rows = whole.get("columns"), whole.get("data")
+    return (
+        isinstance(columns, list)
+        and all(isinstance(name, str) for name in columns)
+        and isinstance(rows, list)
+        and all(isinstance(row, list) for row in rows)
+    )
+
+
+def _from_split(whole: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    columns, rows = whole["columns"], whole["data"]
+    for place, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise DataError(
+                f"{source} row {place} has {len(row)} values, and there are {len(columns)} columns; give each"
+            )
+    return [_object(list(zip(columns, row, strict=True))) for row in rows]
 
 
 def _lists_of(whole: Mapping[str, Any]) -> list[list[Any]]:

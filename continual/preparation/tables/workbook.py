@@ -4,20 +4,20 @@ import io
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from perennial.continual.errors import DataError, DependencyUnreachable
-from perennial.continual.preparation.tables.columns import Role, bare, roles_of
+from perennial.continual.preparation.tables.cells import failed_formula
+from perennial.continual.preparation.tables.columns import Role, bare, known_names, roles_of
 from perennial.continual.preparation.tables.content import within_bounds
+from perennial.continual.preparation.tables.header import LOOKED_AT, check_header, header_place, known_in
 from perennial.continual.preparation.tables.objects import row_of
 from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered, quoted
 
 __all__ = ["read_workbook"]
 
 _MOST_CELLS = 50_000_000  # a cell far out makes a row of empty ones
-_ERRORS = frozenset(  # what a formula that failed leaves in its cell
-    ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!")
-)
 
 
 def read_workbook(
@@ -41,7 +41,7 @@ def read_workbook(
         warnings.simplefilter("ignore")  # of styles and extensions, which are no business of ours
         try:
             book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-            name, rows = _chosen(book, source, sheet)
+            name, rows = _chosen(book, source, sheet, known_names(roles, stated))
             return _table(rows, f"{source} (sheet {quoted(name)})", roles, stated)
         except DataError:
             raise
@@ -58,9 +58,13 @@ def _check_size(data: bytes, source: str) -> None:
         raise DataError(f"{source} is a damaged Excel file ({str(error)[:100]}); save it again") from error
 
 
-def _chosen(book: Any, source: str, sheet: str | None) -> tuple[str, Iterator[tuple[int, tuple[object, ...]]]]:
+def _chosen(
+    book: Any, source: str, sheet: str | None, known: frozenset[str]
+) -> tuple[str, Iterator[tuple[int, tuple[object, ...]]]]:
     """The sheet that is meant, and its rows."""
-    names = [each.title for each in book.worksheets]
+    names = [each.title for each in book.worksheets]  # sheets of charts hold no rows
+    if not names:
+        raise DataError(f"{source} has no sheet with cells, only {offered(book.sheetnames)}; give one with rows")
     if sheet is not None:
         if sheet not in names:
             raise DataError(f"{source} has no sheet {quoted(sheet)}; its sheets are {offered(names)}")
@@ -69,8 +73,18 @@ def _chosen(book: Any, source: str, sheet: str | None) -> tuple[str, Iterator[tu
     if not full:
         raise DataError(f"{source} is empty; it needs a first row with the names of the columns")
     if len(full) > 1:
-        raise DataError(f"{source} has {len(full)} sheets with rows: {offered(full)}; say which: --sheet {full[0]!r}")
+        likely = max(full, key=lambda title: _most_known(book[title], known))
+        raise DataError(f"{source} has {len(full)} sheets with rows: {offered(full)}; say which: --sheet {likely!r}")
     return full[0], _filled(book[full[0]])
+
+
+def _most_known(sheet: Any, known: frozenset[str]) -> int:
+    """How many known names of columns one of the first rows holds."""
+    return max(known_in(_texts(row), known) for _, row in islice(_filled(sheet), LOOKED_AT))
+
+
+def _texts(row: Sequence[object]) -> list[str]:
+    return ["" if cell is None else bare(str(cell)) for cell in row]
 
 
 def _filled(sheet: Any) -> Iterator[tuple[int, tuple[object, ...]]]:
@@ -92,13 +106,16 @@ def _is_filled(value: object) -> bool:
 def _table(
     rows: Iterator[tuple[int, tuple[object, ...]]], source: str, roles: Sequence[Role], stated: Mapping[str, str]
 ) -> Table:
-    _, header = next(rows)
-    columns = tuple("" if name is None else bare(str(name)) for name in header)
+    first = list(islice(rows, LOOKED_AT))
+    texts, known = [(number, _texts(row)) for number, row in first], known_names(roles, stated)
+    at = header_place([row for _, row in texts], known)
+    check_header(texts, at, known, source, "row")
+    columns = tuple(texts[at][1])
     width = max(place for place, name in enumerate(columns) if name) + 1
     columns = columns[:width]
     places = roles_of(source, columns, roles, stated)
     table_rows: list[TableRow] = []
-    for number, row in rows:
+    for number, row in chain(first[at + 1 :], rows):
         if len(table_rows) == MOST_ROWS:
             raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
         table_rows.append(_row(number, row, places, columns))
@@ -114,7 +131,7 @@ def _table(
 def _row(number: int, row: Sequence[object], places: Mapping[str, int], columns: Sequence[str]) -> TableRow:
     beyond = any(map(_is_filled, row[len(columns) :]))
     values = {columns[place]: row[place] if place < len(row) else None for place in places.values()}
-    failed = next((name for name, value in values.items() if isinstance(value, str) and value in _ERRORS), None)
+    failed = next((name for name, value in values.items() if failed_formula(value)), None)
     if failed is not None:
         problem = f"column {quoted(failed)} holds {values[failed]}, the error of a formula; correct it or drop the row"
         return TableRow(line=number, fields={}, width=len(row), problem=problem)

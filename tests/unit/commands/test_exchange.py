@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from perennial.continual.errors import RowsRefused
+from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.records import Example
 from perennial.ops.commands.exchange import Exchange, exported, labelling_config, read_exchange
 from perennial.ops.commands.label_file import read_label_file
@@ -46,6 +46,10 @@ class Known:
 def read(tmp_path: Path, document: Any, **more: Any) -> Any:
     path = tmp_path / "export.json"
     path.write_text(json.dumps(document))
+    return read_path(path, **more)
+
+
+def read_path(path: Path, **more: Any) -> Any:
     return read_label_file(path, Known(), "intent", **more)  # type: ignore[arg-type]
 
 
@@ -128,3 +132,12 @@ def test_other_files_are_read_as_before(tmp_path: Path, document: Any) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(document))
     assert read_exchange(path) is None
+
+
+def test_labels_of_answers_come_in_the_forms_of_other_tables(tmp_path: Path) -> None:
+    path = tmp_path / "labels.md"
+    path.write_text(f"| prediction_id | label |\n|---|---|\n| {'a' * 32} | loss |\n")
+    assert [row.label for row in read_path(path).rows] == ["loss"]
+    path.write_text(f"Labels of Monday\nprediction_id,label\n{'a' * 32},#N/A\n")
+    with pytest.raises(DataError, match="line 3: its label is #N/A, the error of a formula"):
+        read_path(path)
