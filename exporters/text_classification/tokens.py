@@ -1,10 +1,8 @@
 """Texts as token rows, and token rows as an engine's inputs. No torch: this lives in Triton's stubs."""
 
-import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,35 +10,20 @@ import numpy.typing as npt
 from perennial.continual.arrays import pad
 from perennial.continual.preparation import clean
 from perennial.exporters.engine import Inputs, Outputs
+from perennial.exporters.text_classification.shared_tokenizer import SharedTokenizer
 from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS
 
 __all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "padded", "token_inputs", "token_key"]
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-_MOST_KNOWN = 4  # of a process: as many encoders as its versions have, with some to spare
-
-
-class _Shared:
-    """A tokenizer that nobody changes, and how many ids it knows, which takes long to ask."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    @cached_property
-    def ids(self) -> int:
-        ids: dict[str, int] = self.tokenizer.get_vocab()
-        return 1 + max(ids.values())
-
-
-_tokenizers: dict[bytes, _Shared] = {}  # by what their files hold
 
 
 class TextTokenizer:
     """A bundle's tokenizer: truncates, never pads, gives ragged rows."""
 
     def __init__(self, path: Path) -> None:
-        self._shared = _read(path)
+        self._shared = SharedTokenizer.read(path)
 
     @property
     def ids(self) -> int:
@@ -51,22 +34,6 @@ class TextTokenizer:
         """Token ids of each text, which is cleaned as those were that the model learnt from."""
         cleaned = [clean(text) for text in texts]
         return [encoding.ids for encoding in self._shared.tokenizer.encode_batch_fast(cleaned)]
-
-
-def _read(path: Path) -> _Shared:
-    """The tokenizer of a file; versions of one encoder share it, as nobody changes it afterwards."""
-    from tokenizers import Tokenizer
-
-    content = path.read_bytes()
-    name = hashlib.blake2b(content).digest()
-    if (known := _tokenizers.get(name)) is not None:
-        return known
-    tokenizer = Tokenizer.from_buffer(content)
-    tokenizer.no_padding()
-    if len(_tokenizers) >= _MOST_KNOWN:
-        _tokenizers.clear()
-    _tokenizers[name] = shared = _Shared(tokenizer)
-    return shared
 
 
 def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from perennial.exporters.text_classification.golden_rows import golden_rows
 from perennial.exporters.text_classification.tokens import TextTokenizer
 
 
@@ -30,3 +32,14 @@ def test_few_are_kept(tmp_path: Path) -> None:
     for number in range(4):
         TextTokenizer(_written(tmp_path / f"{number}.json", "?", f"card{number}"))
     assert TextTokenizer(path)._shared is not first._shared
+
+
+def test_golden_rows_are_made_by_the_tokenizer_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _written(tmp_path / "one.json", "?", "card", "lost", "fee")
+    served = TextTokenizer(path)
+    read = Tokenizer.from_buffer
+    monkeypatch.setattr(Tokenizer, "from_buffer", lambda content: pytest.fail(f"{len(content)} bytes were read again"))
+    rows = golden_rows(path, ["card_lost", "fee"], max_length=6, seed=1)
+    monkeypatch.setattr(Tokenizer, "from_buffer", read)
+    assert rows[0] == (1, 2), "without the padding of the file"
+    assert all(0 < len(row) <= 6 and max(row) < served.ids for row in rows)
