@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from perennial.continual.atomic_file import drop_leftovers, sync, write_atomically
 from perennial.continual.errors import BundleRejected, ConfigurationError
@@ -24,10 +24,12 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "EngineKind",
+    "FileIdentity",
     "FileRecord",
     "Lineage",
     "Manifest",
     "Precision",
+    "ReadFile",
     "digest",
     "digests_told",
     "note_digests",
@@ -48,7 +50,7 @@ _CHUNK_BYTES = 1 << 20
 _SETTLED_NS = 100_000_000  # file systems tell times this coarsely at worst: an earlier change has another time
 _LARGE_BYTES, _AT_ONCE = 4 * 2**20, 2  # files of which so many are worth threads, and the threads
 _MOST_KNOWN = 4_096  # files, of which a process meets a few dozen
-_known_digests: dict[tuple[int, ...], str] = {}
+_known_digests: dict["FileIdentity", str] = {}
 _Found = TypeVar("_Found")
 
 
@@ -183,7 +185,7 @@ def digest(path: Path, *, reread: bool = False) -> str:
         identity = _identity(stream.fileno())
         if not reread and (known := _known_digests.get(identity)) is not None:
             return known
-        settled = time.time_ns() - identity[-1] > _SETTLED_NS
+        settled = time.time_ns() - identity.changed_ns > _SETTLED_NS
         while chunk := stream.read(_CHUNK_BYTES):
             state.update(chunk)
         if settled and _identity(stream.fileno()) == identity:
@@ -193,31 +195,57 @@ def digest(path: Path, *, reread: bool = False) -> str:
     return state.hexdigest()
 
 
-def digests_told(folder: Path) -> list[list[Any]]:
-    """What this process has read of a folder's files, for another one to `note_digests`: identities with digests."""
-    told: list[list[Any]] = []
+class FileIdentity(NamedTuple):
+    """Which file it is, and in which state: any write to it changes one of these."""
+
+    device: int
+    inode: int
+    bytes: int
+    modified_ns: int
+    changed_ns: int  # when anything about it was changed last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFile:
+    """A file as a process has read it: which it was, and the SHA-256 of its content as hex."""
+
+    identity: FileIdentity
+    sha256: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "ReadFile":
+        """The file out of its JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        return cls(identity=FileIdentity(*map(int, record["identity"])), sha256=str(record["sha256"]))
+
+
+def digests_told(folder: Path) -> tuple[ReadFile, ...]:
+    """What this process has read of a folder's files, for another one to `note_digests`."""
+    told: list[ReadFile] = []
     for _, path in _walk(folder):
         with path.open("rb") as stream:
             identity = _identity(stream.fileno())
         if (known := _known_digests.get(identity)) is not None:
-            told.append([list(identity), known])
-    return told
+            told.append(ReadFile(identity=identity, sha256=known))
+    return tuple(told)
 
 
-def note_digests(told: Sequence[Sequence[Any]]) -> None:
+def note_digests(told: Sequence[ReadFile]) -> None:
     """Take what a process that sealed a bundle has read of it for read here; see `digest` for what a change tells.
 
     Only for what one's own job has written: the digest of a file is believed while the file is as it was read.
     """
     if len(_known_digests) + len(told) > _MOST_KNOWN:
         _known_digests.clear()
-    _known_digests.update((tuple(identity), sha256) for identity, sha256 in told)
+    _known_digests.update((each.identity, each.sha256) for each in told)
 
 
-def _identity(descriptor: int) -> tuple[int, ...]:
-    """Device, file, length, and when its content and anything about it were changed last."""
+def _identity(descriptor: int) -> FileIdentity:
     seen = os.fstat(descriptor)
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    return FileIdentity(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def toolchain_versions(*packages: str) -> dict[str, str]:

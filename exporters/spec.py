@@ -1,7 +1,7 @@
 """What an export is asked to do, and what it says it did."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.tasks import DEFAULT_TASK
-from perennial.exporters.bundle import EngineKind, Lineage, Precision
+from perennial.exporters.bundle import EngineKind, Lineage, Precision, ReadFile
 from perennial.exporters.parity import ParityVerdict
 
 __all__ = ["ExportPath", "ExportResult", "ExportSpec"]
@@ -98,9 +98,10 @@ class ExportResult:
     seconds: Mapping[str, float]
     verdict: ParityVerdict
     manifest_sha256: str
-    read: Sequence[Sequence[Any]] = ()  # of its files; see `digests_told`
+    read: tuple[ReadFile, ...] = ()  # of its files
 
     def to_record(self) -> dict[str, Any]:
         """JSON values only."""
         record = {name: getattr(self, name) for name in self.__slots__}
-        return record | {"bundle": str(self.bundle), "verdict": self.verdict.to_record(), "seconds": dict(self.seconds)}
+        record |= {"bundle": str(self.bundle), "verdict": self.verdict.to_record(), "seconds": dict(self.seconds)}
+        return record | {"read": [asdict(each) for each in self.read]}

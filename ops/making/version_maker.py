@@ -23,7 +23,7 @@ from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.tasks import task_named
-from perennial.exporters.bundle import Lineage, Manifest, note_digests, verify_bundle
+from perennial.exporters.bundle import Lineage, Manifest, ReadFile, note_digests, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
@@ -388,7 +388,8 @@ def _verified(bundle: Path, report: Path) -> float:
     try:
         fresh = time.time() - report.stat().st_mtime < _FRESH_S  # a cycle may go on after days
         if fresh:
-            note_digests(json.loads(report.read_text(encoding="utf-8"))["read"])
+            told = json.loads(report.read_text(encoding="utf-8"))
+            note_digests([ReadFile.from_record(each) for each in told["read"]])
         verify_bundle(bundle, reread=not fresh)
     except (OSError, ValueError, KeyError, TypeError):  # an earlier release told nothing
         verify_bundle(bundle)

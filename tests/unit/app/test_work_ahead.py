@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -246,7 +247,7 @@ def test_what_an_export_has_read_of_its_bundle_is_read_again_only_where_it_was_a
     monkeypatch.setattr(bundle, "_known_digests", {})
     staged = write_bundle(maker.staged(1), 1)
     verify_bundle(staged)
-    told = {"read": digests_told(staged)}
+    told = {"read": [asdict(each) for each in digests_told(staged)]}
     monkeypatch.setattr(bundle, "_known_digests", {})
     maker.report(1).parent.mkdir(parents=True)
     maker.report(1).write_text(json.dumps(told))
@@ -276,7 +277,10 @@ def test_what_an_export_has_read_days_ago_is_read_again(parts: Parts, monkeypatc
     assert rereads == [False, True]
 
 
-@pytest.mark.parametrize("told", ["", "{}", '{"read": 3}', '{"read": [[[[1]], "x"]]}'])
+_NO_NUMBER = json.dumps({"read": [{"identity": [1, 2, [3], 4, 5], "sha256": "x"}]})
+
+
+@pytest.mark.parametrize("told", ["", "{}", '{"read": 3}', '{"read": [[[1, 2, 3, 4, 5], "x"]]}', _NO_NUMBER])
 def test_a_report_that_tells_nothing_has_the_bundle_read(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
