@@ -56,8 +56,9 @@ class PastKnowledge:
     """What is known of the past beside its rows.
 
     Windows are compared with `reference`, whose sample may be some of the first rows; `start` is the place of the first
-    row behind it. `sample_scores` are the sample's by place, where known. `changes` are when the world changed, and
-    `learnt_at` when the rows came that a retraining may learn, both in order; `training_s` is how long one takes.
+    row behind it. `sample_scores` are the sample's by place, where known. `changes` are when the world changed,
+    `learnt_at` when the rows came that a retraining may learn, and `proved_at` when those came that prove it, all in
+    order. It needs `proof_needed` of the latter; `training_s` is how long one takes.
     """
 
     reference: ReferenceProfile
@@ -66,6 +67,8 @@ class PastKnowledge:
     changes: Sequence[datetime]
     learnt_at: Sequence[datetime]
     training_s: float
+    proved_at: Sequence[datetime] = ()
+    proof_needed: int = 0
 
 
 def changes_in(rows: PastRows, known: Collection[str], *, least: int, near: int) -> list[datetime]:
@@ -86,6 +89,7 @@ def history_of(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Histor
         changes=tuple(known.changes),
         reference_quality=_quality_of(known.reference.sample, known.sample_scores),
         training_s=known.training_s,
+        proof_needed=known.proof_needed,
     )
 
 
@@ -114,7 +118,8 @@ def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[
         yield HistoryPoint(
             at=at,
             requests=last - first,
-            feedback=bisect_left(known.learnt_at, at) - bisect_left(known.learnt_at, before),
+            feedback=_between(known.learnt_at, before, at),
+            proof=_between(known.proved_at, before, at),
             drift=state,
             drift_since=since,
             drift_signals=signals,
@@ -125,6 +130,10 @@ def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[
             accuracy_fresh=None if quality is None or gain is None else min(1.0, max(0.0, quality + gain)),
         )
         before, first = at, last
+
+
+def _between(moments: Sequence[datetime], since: datetime, until: datetime) -> int:
+    return bisect_left(moments, until) - bisect_left(moments, since)
 
 
 class _Episode:

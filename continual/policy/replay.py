@@ -23,6 +23,7 @@ class HistoryPoint:
     at: datetime
     requests: int = 0
     feedback: int = 0  # rows that arrived in the stretch
+    proof: int = 0  # held-out rows that arrived in it
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None
     drift_signals: tuple[str, ...] = ()
@@ -35,13 +36,17 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A recorded history, and the times at which the world really changed, as far as they are known."""
+    """A recorded history, and the times at which the world really changed, as far as they are known.
+
+    No retraining begins before `proof_needed` held-out rows have come since the one before.
+    """
 
     champion_since: datetime
     points: tuple[HistoryPoint, ...]
     changes: tuple[datetime, ...] = ()
     reference_quality: float | None = None
     training_s: float = 0.0  # from a decision to the new version's first answer
+    proof_needed: int = 0
 
     def __post_init__(self) -> None:
         times = [point.at for point in self.points]
@@ -109,7 +114,7 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     """
     retrainings: list[Retraining] = []
     held: Counter[str] = Counter()
-    requests = 0
+    requests = proof = 0
     unlearnt: list[tuple[datetime, int]] = []
     never, kept_by_policy = _Mean(), _Mean()
     for point in history.points:
@@ -117,12 +122,13 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
         unlearnt.append((point.at, point.feedback))
         never.add(point.accuracy_kept, point.requests)
         kept_by_policy.add(_answered(point, history, retrainings), point.requests)
-        decision = decide(policy, _facts(point, history, retrainings, unlearnt), point.at)
+        proof += point.proof
+        decision = decide(policy, _facts(point, history, retrainings, unlearnt, proof), point.at)
         held.update(name.partition(":")[0] for name in decision.held_by)
         if decision.fire:
             false = not any(_since(retrainings, history) < change <= point.at for change in history.changes)
             retrainings.append(Retraining(at=point.at, request=requests, reasons=decision.reasons, false=false))
-            unlearnt = []
+            unlearnt, proof = [], 0
     return ReplayResult(
         requests=requests,
         retrainings=tuple(retrainings),
@@ -156,7 +162,11 @@ def _since(retrainings: list[Retraining], history: History) -> datetime:
 
 
 def _facts(
-    point: HistoryPoint, history: History, retrainings: list[Retraining], unlearnt: list[tuple[datetime, int]]
+    point: HistoryPoint,
+    history: History,
+    retrainings: list[Retraining],
+    unlearnt: list[tuple[datetime, int]],
+    proof: int,
 ) -> Facts:
     learnt_at = _since(retrainings, history)
     answered = bool(retrainings) and (point.drift_since is None or point.drift_since <= learnt_at)
@@ -170,6 +180,8 @@ def _facts(
         champion_since=history.champion_since,
         cycles=tuple(each.at for each in retrainings),
         unlearnt_feedback=sum(rows for at, rows in unlearnt if at >= since),
+        proof=min(proof, history.proof_needed),
+        proof_needed=history.proof_needed,
         drift=DriftState.ALERT if waits else DriftState.OK if answered else point.drift,
         drift_since=waits or point.drift_since,
         drift_signals=point.drift_signals,

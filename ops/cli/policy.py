@@ -138,6 +138,7 @@ def _past_facts(past: "Past") -> dict[str, Any]:
         "fresh_version": past.fresh,
         "answered_anew": past.answered_anew,
         "training_s": past.history.training_s,
+        "proof_needed": past.history.proof_needed,
         "changes": list(past.history.changes),
         "changes_from": past.changes_from,
     }
@@ -181,6 +182,9 @@ def _print_results(past: "Past", results: "Sequence[tuple[str, ReplayResult]]") 
     for name, result in results:
         rows = ((each.at, each.request, "yes" if each.false else "no", each.reasons) for each in result.retrainings)
         print_table(f"Retrainings by {name}", ("at", "request", "false", "reasons"), rows)
+        if result.held:
+            limits = ", ".join(f"{limit} at {count}" for limit, count in sorted(result.held.items()))
+            say(f"{name} had a reason and was held back by {limits} of {len(past.history.points)} windows")
     if past.fresh is None:
         say("no later version answers now, so what a retraining is worth cannot be told")
 

@@ -24,13 +24,14 @@ from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, 
 from perennial.continual.records import Split
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger.ports import Cycles, Examples, Labels, Routes, Versions
+from perennial.ops.ledger.ports import Cycles, Examples, Labels, State, Vocabulary
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.port import Answer
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.opening import cycle_cost_s
+from perennial.ops.watching.proof_needed import proof_needed
 from perennial.ops.watching.watcher import counting_rule, drift_settings
 from perennial.ops.watching.windows import window_of
 
@@ -52,7 +53,7 @@ class Past:
     changes_from: str
 
 
-class PastLedger(Cycles, Examples, Labels, Routes, Versions, Protocol):
+class PastLedger(Cycles, Examples, Labels, State, Vocabulary, Protocol):
     """What the past is read from."""
 
 
@@ -101,7 +102,11 @@ class PastReader:
             start=start,
             sample_scores=self._sample_scores(reference.sample),
             changes=sorted(changes) or changes_found,
-            learnt_at=sorted(s.example.at for s in self._ledger.examples(self._model, split=Split.TRAIN)),
+            learnt_at=self._came(Split.TRAIN),
+            proved_at=self._came(Split.HOLDOUT),
+            proof_needed=proof_needed(
+                self._ledger, self._workspace, self._model, self._ledger.version(self._model, kept)
+            ),
             training_s=self._training_s() if training_s is None else training_s,
         )
         return Past(
@@ -235,6 +240,10 @@ class PastReader:
             seed=self._workspace.settings.seed,
             version=version,
         )
+
+    def _came(self, split: Split) -> list[datetime]:
+        """When the rows of a split came, in order."""
+        return sorted(stored.example.at for stored in self._ledger.examples(self._model, split=split))
 
     def _training_s(self) -> float:
         """How long the promoted cycles took until their version could be loaded; 0 before the first one."""

@@ -17,14 +17,12 @@ from perennial.continual.policy import (
     parse_policy,
 )
 from perennial.continual.records import Route, Split
-from perennial.continual.tasks import task_named
-from perennial.ops.ledger import AttemptRow, CycleRow, VersionRow
+from perennial.ops.ledger import AttemptRow, CycleRow
 from perennial.ops.ledger.ports import Cycles, DriftReports, ExampleCounts, Examples, State, Vocabulary
-from perennial.ops.store.federation import Federation
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
-from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.watching.opening import Opening, opening
+from perennial.ops.watching.proof_needed import proof_needed
 from perennial.ops.watching.unlearnt import UnlearntLabels
 
 __all__ = ["Trigger"]
@@ -143,7 +141,7 @@ class Trigger:
     ) -> Facts:
         """All but the drift."""
         champion = self._ledger.version(self._model, route.champion)
-        needed = self._proof_needed(champion)
+        needed = proof_needed(self._ledger, self._workspace, self._model, champion)
         proof = self._ledger.examples(self._model, split=Split.HOLDOUT, since_id=rows.since_id, limit=max(1, needed))
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         worth = WorthState.of(self._ledger, self._model, route.champion)
@@ -160,19 +158,6 @@ class Trigger:
             gain=_gain(worth, attempt),
             turned_away=_turned_away(attempt, rows),
         )
-
-    def _proof_needed(self, champion: VersionRow) -> int:
-        """Held-out rows without which the gate is sure to refuse; 0 where it may ask for none, or counts other rows."""
-        settings = self._workspace.model(self._model)
-        described = {row.label for row in self._ledger.descriptions(self._model)}
-        asks_none = (
-            not task_named(settings.task).stays_right
-            or settings.privacy.epsilon is not None
-            or champion.encoder_fingerprint in tainted_encoders(self._ledger, self._model)
-            or not described <= set(champion.labels)
-            or Federation(self._workspace, self._model).others is not None
-        )
-        return 0 if asks_none else settings.cycle.min_fresh_rows
 
 
 def _in_drift(facts: Facts, drift: _Drift, rows: UnlearntLabels) -> Facts:

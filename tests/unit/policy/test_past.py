@@ -72,6 +72,8 @@ def history(rows: PastRows, rules: PastRules = RULES, *, changes: tuple[datetime
         changes=changes,
         learnt_at=[moment for moment in rows.target_at if moment is not None],
         training_s=60.0,
+        proved_at=[moment for moment in rows.target_at if moment is not None][::5],
+        proof_needed=7,
     )
     return history_of(rows, known, rules)
 
@@ -92,6 +94,8 @@ def test_the_past_is_cut_into_windows_behind_the_reference(rows: PastRows, plain
     assert [point.at for point in past.points] == [at(REFERENCE + (n + 1) * SIZE - 1) for n in range(WINDOWS)]
     assert {point.requests for point in past.points} == {SIZE}
     assert {point.feedback for point in past.points} == {SIZE // 2}
+    assert {point.proof for point in past.points} == {SIZE // 10}
+    assert past.proof_needed == 7
     assert (past.champion_since, past.training_s) == (at(REFERENCE - 1), 60.0)
     sample = [score for score in rows.scores[:REFERENCE] if score is not None]
     assert past.reference_quality == pytest.approx(np.mean(sample))

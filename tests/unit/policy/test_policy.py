@@ -312,6 +312,17 @@ def test_a_replay_of_a_dry_run_retrains_never_and_tells_what_held() -> None:
     assert [found.delay_s for found in result.changes] == [None, None]
 
 
+def test_a_replay_waits_for_the_rows_that_the_gate_asks_for() -> None:
+    points = tuple(HistoryPoint(at=at(hours), requests=10, feedback=9, proof=4) for hours in range(1, 8))
+    policy = TriggerPolicy(when=FeedbackCount(at_least=9))
+    waits = replay(policy, History(champion_since=T0, points=points, proof_needed=10))
+    assert [each.at for each in waits.retrainings] == [at(3), at(6)]
+    assert waits.held == {"proof": 5}
+    untold = replay(policy, History(champion_since=T0, points=points))
+    assert len(untold.retrainings) == 7
+    assert untold.held == {}, "a past that tells nothing of proof holds nothing back"
+
+
 def test_a_replay_waits_for_its_training_and_obeys_its_budget() -> None:
     late = History(
         champion_since=T0,
