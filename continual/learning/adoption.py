@@ -12,6 +12,7 @@ import numpy as np
 from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.card import CLASSIFIER, ENCODER_INSIDE, FOREIGN, FOREIGN_INSIDE, ModelCard, drop_card
+from perennial.continual.learning.classifier_weights import check_classifier_weights
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.encoder_folder import (
     load_tokenizer,
@@ -28,10 +29,6 @@ __all__ = ["FOREIGN_FILE", "Adoptable"]
 
 _KIND = "ForSequenceClassification"
 _KEPT = ("*.json", "*.txt", "*.safetensors", "*.model")  # no code, no pickle, no training state
-_LAST_LAYERS = frozenset(  # what transformers calls them, with a row for each label
-    f"{layer}.weight"
-    for layer in ("classifier", "classifier.out_proj", "classification_head.out_proj", "logits_proj", "score")
-)
 _BESIDE_GRAPH = ("*.json", "*.txt")
 _ONNX, FOREIGN_FILE = ".onnx", "model.onnx"
 _PROBES, _LONGEST = 128, 48
@@ -60,7 +57,7 @@ class Adoptable:
 
     @classmethod
     def read(cls, place: Path, *, max_length: int, source: str = "") -> "Adoptable":
-        """What the configuration and the tokenizer say of a folder or an ONNX file; its weights are only located.
+        """What the configuration, the tokenizer and the weights say of a folder or an ONNX file; no model is loaded.
 
         `source` is where the place was fetched from, if it is not to stay.
 
@@ -83,8 +80,8 @@ class Adoptable:
         _one_label(folder, configuration)
         labels = _labels(folder, configuration)
         fingerprint(folder)  # says what is missing of weights
-        _check_weights(folder, len(labels))
-        length = _enough(folder, usable_length(folder, max_length))
+        check_classifier_weights(folder, len(labels))
+        length = usable_length(folder, max_length, least=_LEAST_TOKENS)
         load_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length, source=source)
 
@@ -100,8 +97,8 @@ class Adoptable:
         labels = _labels(folder, configuration)
         check_outputs(graph, len(labels))
         known = bool(configuration.get("model_type")) and "vocab_size" in configuration
-        length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
-        length = _enough(folder, length)
+        bounded = usable_length if known else tokenizer_length
+        length = bounded(folder, max_length, least=_LEAST_TOKENS)
         read_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length, graph=graph, source=source)
 
@@ -158,14 +155,6 @@ class Adoptable:
         drawn = [tokenizer.decode([words[place] for place in rng.integers(len(words), size=size)]) for size in lengths]
         named = [label.replace("_", " ") for label in self.labels[:_PROBES]]
         return [text for text in dict.fromkeys(clean(text) for text in (*named, *drawn)) if text]
-
-
-def _enough(folder: Path, length: int) -> int:
-    if length < _LEAST_TOKENS:
-        raise ConfigurationError(
-            f"{folder} reads texts of {length} tokens; it must be at least {_LEAST_TOKENS}, as max_length is"
-        )
-    return length
 
 
 def _only_graph(folder: Path) -> Path | None:
@@ -247,22 +236,3 @@ def _label(folder: Path, name: object) -> str:
         raise ConfigurationError(
             f"id2label of {folder / 'config.json'} has a name that no label may have: {error}"
         ) from error
-
-
-def _check_weights(folder: Path, labels: int) -> None:
-    """Look into the heads of the weights' files: cut off, or of other outputs than the labels, they are of no use."""
-    from safetensors import SafetensorError, safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="np") as file:
-                last = [name for name in file.keys() if name in _LAST_LAYERS]  # noqa: SIM118 - not a mapping
-                outputs = {name: file.get_slice(name).get_shape()[0] for name in last}
-        except (OSError, SafetensorError) as error:
-            raise ConfigurationError(f"{path} holds no weights ({error}); copy or save the model again") from error
-        for name, count in outputs.items():
-            if count != labels:
-                raise ConfigurationError(
-                    f"{path} gives {count} outputs ({name}), and config.json names {labels} labels; make id2label name "
-                    f"each output once"
-                )

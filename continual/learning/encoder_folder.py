@@ -84,32 +84,32 @@ def hidden_size(folder: Path) -> int:
     return read_facts(folder).dimension
 
 
-def usable_length(folder: Path, wanted: int) -> int:
+def usable_length(folder: Path, wanted: int, *, least: int = _SHORTEST) -> int:
     """Tokens after which a text is cut: `wanted`, or what the position table and the tokenizer can take if less.
 
     Raises:
-        ConfigurationError: no text fits in it.
+        ConfigurationError: they are fewer than `least`.
     """
-    return _least(folder, {"max_length": wanted, "the position table": read_facts(folder).longest})
+    return _bounded(folder, {"max_length": wanted, "the position table": read_facts(folder).longest}, least)
 
 
-def tokenizer_length(folder: Path, wanted: int) -> int:
+def tokenizer_length(folder: Path, wanted: int, *, least: int = _SHORTEST) -> int:
     """The same where nothing but the tokenizer is known of a model.
 
     Raises:
-        ConfigurationError: no text fits in it.
+        ConfigurationError: they are fewer than `least`.
     """
-    return _least(folder, {"max_length": wanted})
+    return _bounded(folder, {"max_length": wanted}, least)
 
 
-def _least(folder: Path, lengths: dict[str, int | None]) -> int:
+def _bounded(folder: Path, lengths: dict[str, int | None], least: int) -> int:
     bounds = {name: bound for name, bound in lengths.items() if bound is not None}
     own = _object(folder / "tokenizer_config.json").get("model_max_length")
     if isinstance(own, int | float) and 0 < own < _ENDLESS:
         bounds["the tokenizer's model_max_length"] = int(own)
     name, length = min(bounds.items(), key=lambda bound: bound[1])
-    if length < _SHORTEST:
-        raise ConfigurationError(f"{name} of {folder} is {length}; it must be at least {_SHORTEST} tokens, e.g. 128")
+    if length < least:
+        raise ConfigurationError(f"{name} of {folder} is {length}; it must be at least {least} tokens, e.g. 128")
     return length
 
 

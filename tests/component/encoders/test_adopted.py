@@ -1,6 +1,8 @@
 """A classifier that was fine-tuned elsewhere answers as it did, whatever kind of head it has."""
 
 import json
+import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.adoption import Adoptable
@@ -18,6 +21,7 @@ from perennial.exporters.onnx import export_onnx
 from perennial.exporters.spec import ExportSpec
 from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.exporters.trained import TrainedModel
+from perennial.ops.cli.main import app
 from tests.component.encoders.tiny import CLASSIFIERS, TEXTS, write_classifier
 
 pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -120,7 +124,7 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
             }.items()
         ),
         ({"id2label": {"0": "a\u202e", "1": "a"}}, "a name of its own"),
-        ({"max_position_embeddings": 7}, "reads texts of 7 tokens; it must be at least 8"),
+        ({"max_position_embeddings": 7}, "the position table of .* is 7; it must be at least 8 tokens"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_reason(
@@ -137,6 +141,30 @@ def test_labels_have_the_form_that_people_can_answer_with(classifier: Path, tmp_
     assert Adoptable.read(folder, max_length=128).labels == ("fee", "Café", "two lines", "4")
 
 
+def headless(folder: Path) -> None:
+    kept = {name: value for name, value in load_file(folder / "model.safetensors").items() if "classifier" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def cut_short(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def spoilt(part: str, value: float, dtype: str = "float32") -> Callable[[Path], None]:
+    """One value of a part of the weights is no number, in a file of this type."""
+
+    def spoil(folder: Path) -> None:
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        weights = {n: w.to(getattr(torch, dtype)) for n, w in load_file(folder / "model.safetensors").items()}
+        weights[next(name for name in weights if part in name)].view(-1)[1] = value
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
 def lost_shard(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
@@ -148,10 +176,21 @@ def lost_shard(folder: Path) -> None:
     [
         (lost_shard, r"lacks \['model-00002-of-00002.safetensors'\]"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "holds no weights"),
+        (cut_short, "is cut short"),
+        (headless, "no head that gives 4 outputs; it would be random"),
+        (spoilt("classifier.weight", math.nan), r"holds 1 values that are no finite numbers \(classifier.weight\)"),
+        (spoilt("classifier.bias", math.nan, "bfloat16"), r"no finite numbers \(classifier.bias\)"),
+        (spoilt("classifier.weight", math.inf, "float16"), r"no finite numbers \(classifier.weight\)"),
+        (spoilt("classifier.weight", -math.inf, "bfloat16"), r"no finite numbers \(classifier.weight\)"),
+        (spoilt("attention.self.query.weight", math.nan), r"no finite numbers \(bert.*query.weight\)"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "is not JSON"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json"),
     ],
-    ids=["a shard lost", "weights cut off", "nested without end", "no tokenizer"],
+    ids=[
+        *("a shard lost", "no weights", "weights cut off", "no head", "head of NaN", "NaN in bfloat16"),
+        *("infinite in float16", "infinite in bfloat16", "NaN in the encoder"),
+        *("nested without end", "no tokenizer"),
+    ],
 )
 def test_a_damaged_folder_is_refused_before_anything_is_made_of_it(
     classifier: Path, tmp_path: Path, spoil: Callable[[Path], object], reason: str
@@ -160,6 +199,18 @@ def test_a_damaged_folder_is_refused_before_anything_is_made_of_it(
     spoil(folder)
     with pytest.raises(ConfigurationError, match=reason):
         Adoptable.read(folder, max_length=128)
+    settings = tmp_path / "perennial.toml"
+    for words in (["--dry-run"], []):
+        told = CliRunner().invoke(app, ["init", "mine", "--model", str(folder), "--config", str(settings), *words])
+        assert re.search(reason, str(told.exception))
+        assert not settings.exists()
+
+
+def test_infinite_masks_and_other_types_are_no_hindrance(classifier: Path, tmp_path: Path) -> None:
+    folder = changed(classifier, tmp_path / "changed")
+    for dtype in ("float16", "bfloat16"):
+        spoilt("attention.self.query.weight", math.inf, dtype)(folder)
+        assert Adoptable.read(folder, max_length=128).labels == tuple(LABELS)
 
 
 def test_what_else_lies_in_the_folder_is_no_hindrance(classifier: Path, tmp_path: Path) -> None:
@@ -191,10 +242,8 @@ def test_a_classifier_is_told_apart_by_all_that_it_is_made_of(classifier: Path, 
 
 
 def test_a_head_whose_weights_are_not_there_is_not_served_at_random(classifier: Path, tmp_path: Path) -> None:
-    folder = changed(classifier, tmp_path / "changed")
-    kept = {name: value for name, value in load_file(folder / "model.safetensors").items() if "classifier" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    Adoptable.read(folder, max_length=128).adopt(tmp_path / "trained")
+    card = Adoptable.read(classifier, max_length=128).adopt(tmp_path / "trained")
+    headless(tmp_path / "trained" / card.encoder)
     with pytest.raises(ConfigurationError, match=r"classifier\.(bias|weight); they would be random"):
         TrainedModel.load(tmp_path / "trained").module()
 
