@@ -39,6 +39,7 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["LoopSteps"]
 
 logger = logging.getLogger(__name__)
+_FREEING_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +232,9 @@ class LoopSteps:
         """
         gate = self.ledger.version(self.model, version).metrics.get("gate", {})
         needed, free = float(gate.get("challenger_load_mb", 0.0)), available_mb()
+        if free is not None and needed > free:
+            self.maker.cancel.wait(_FREEING_S)  # the process that exported or judged may be giving its pages back
+            free = available_mb()
         if free is not None and needed > free:
             raise PublishFailed(
                 f"version {version} of {self.model} took {needed:.0f} MB to load and {free:.0f} MB are free; stop "

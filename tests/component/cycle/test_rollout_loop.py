@@ -13,6 +13,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.records import Arm, Route
 from perennial.continual.route import promoted, rolled_back
 from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.cycle import steps
 from perennial.ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState, version_card
 from perennial.ops.parts import Parts
 from perennial.ops.serving.client import PerennialClient
@@ -287,6 +288,18 @@ def test_a_version_that_needs_more_memory_than_there_is_is_not_published(house: 
     assert "took 1000000000 MB to load" in house.last().note
     assert not house.workspace.bundle(MODEL, version).exists()
     assert house.failed == []
+
+
+def test_memory_that_is_given_back_in_a_moment_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([1.0])
+    monkeypatch.setattr(steps, "_FREEING_S", 0.01)
+    monkeypatch.setattr(steps, "available_mb", lambda: next(free, 2e9))
+    assert house.command("pause") == "done"
+    version = house.rollout(canary=True)
+    row = house.ledger.version(MODEL, version)
+    house.ledger.set_version_state(MODEL, version, row.state, metrics={"gate": {"challenger_load_mb": 1e9}})
+    assert house.command("resume") == "done"
+    house.until("canary")
 
 
 def _set_probation(house: House, seconds: Any) -> None:
