@@ -1,7 +1,7 @@
 """What a version answered to rows that it has not learnt."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,21 +12,22 @@ from perennial.continual.learning.metrics import accuracy_by_class, expected_cal
 
 __all__ = ["AnswerFigures", "ClassRecall", "ConfusedPair", "HeldOutAnswers", "judge_answers"]
 
+TextsOf = Callable[[Sequence[int]], Mapping[int, str]]
 _WORST, _PAIRS, _EXAMPLES = 5, 5, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutAnswers:
-    """Rows that were held out, with the label of each, what was answered, and how sure the version was."""
+    """Rows that were held out, by the ledger's ids, their labels, what was answered, and how sure the version was."""
 
-    texts: tuple[str, ...]
+    ids: tuple[int, ...]
     labels: tuple[str, ...]
     given: tuple[str, ...]
     confidence: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        sizes = {len(self.texts), len(self.labels), len(self.given), len(self.confidence)}
-        if len(sizes) != 1 or not self.texts:
+        sizes = {len(self.ids), len(self.labels), len(self.given), len(self.confidence)}
+        if len(sizes) != 1 or not self.ids:
             raise DataError(f"held-out answers have {sorted(sizes)} values; give as many of each, at least one")
 
 
@@ -67,13 +68,16 @@ class AnswerFigures:
     confused: tuple[ConfusedPair, ...]
 
 
-def judge_answers(answers: HeldOutAnswers, known: Sequence[str]) -> AnswerFigures:
+def judge_answers(answers: HeldOutAnswers, known: Sequence[str], texts_of: TextsOf) -> AnswerFigures:
     """The figures of a version's answers; `known` are the labels that it can give.
 
-    >>> judged = judge_answers(HeldOutAnswers(texts=("x", "y", "z"), labels=("a", "b", "b"), given=("a", "a", "b"),
-    ...                                     confidence=(0.9, 0.6, 0.9)), ["a", "b"])
+    `texts_of` is asked for the texts of the few rows that are shown as examples.
+
+    >>> answers = HeldOutAnswers(ids=(7, 8, 9), labels=("a", "b", "b"), given=("a", "a", "b"),
+    ...                          confidence=(0.9, 0.6, 0.9))
+    >>> judged = judge_answers(answers, ["a", "b"], lambda ids: {number: f"text {number}" for number in ids})
     >>> judged.accuracy, judged.confused[0].examples
-    (0.6666666666666666, ('y',))
+    (0.6666666666666666, ('text 8',))
     """
     given, labels = list(answers.given), list(answers.labels)
     right = np.array(given, object) == np.array(labels, object)
@@ -88,7 +92,7 @@ def judge_answers(answers: HeldOutAnswers, known: Sequence[str]) -> AnswerFigure
         calibration_error=expected_calibration_error(answers.confidence, right),
         missing_class_rows=sum(label not in answerable for label in labels),
         worst=_worst(given, labels),
-        confused=_confused(answers),
+        confused=_confused(answers, texts_of),
     )
 
 
@@ -103,21 +107,24 @@ def _worst(given: Sequence[str], labels: Sequence[str]) -> tuple[ClassRecall, ..
     return tuple(sorted(recalls, key=lambda each: (each.recall, -each.rows, each.label))[:_WORST])
 
 
-def _confused(answers: HeldOutAnswers) -> tuple[ConfusedPair, ...]:
+def _confused(answers: HeldOutAnswers, texts_of: TextsOf) -> tuple[ConfusedPair, ...]:
     """The pairs with most rows; the examples are those that the version was surest of."""
     places: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, (label, given) in enumerate(zip(answers.labels, answers.given, strict=True)):
         if label != given:
             places[label, given].append(place)
     most = sorted(places.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:_PAIRS]
+    surest = [
+        [answers.ids[place] for place in sorted(rows, key=lambda row: -answers.confidence[row])[:_EXAMPLES]]
+        for _, rows in most
+    ]
+    texts = texts_of([number for numbers in surest for number in numbers])
     return tuple(
         ConfusedPair(
             label=label,
             answered=given,
             rows=len(rows),
-            examples=tuple(
-                answers.texts[place] for place in sorted(rows, key=lambda row: -answers.confidence[row])[:_EXAMPLES]
-            ),
+            examples=tuple(texts[number] for number in numbers if number in texts),
         )
-        for (label, given), rows in most
+        for ((label, given), rows), numbers in zip(most, surest, strict=True)
     )

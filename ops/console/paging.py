@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-__all__ = ["ROWS", "page_after", "paged"]
+__all__ = ["ROWS", "classes_found", "page_after", "paged"]
 
 Row = TypeVar("Row")
 ROWS = 50
@@ -35,3 +35,26 @@ def page_after(
     """Return the page of a list, sorted by name, that begins after this one; the first page without."""
     place = bisect_right(listed, after, key=name) if after else 0
     return paged(listed[place:], "after", name, begun=place > 0)
+
+
+def classes_found(listed: Sequence[Row], label: Callable[[Row], str], find: str, behind: int) -> Mapping[str, object]:
+    """What the template `classes.html` takes: a page of the classes whose names hold `find`, in the order given.
+
+    It begins behind so many of them; `all` is how many there are before anything is looked for.
+
+    >>> shown = classes_found([f"class {n}" for n in range(120)], str, " Class 1", 0)
+    >>> shown["classes"][:2], shown["all"], shown["found"], shown["older"], shown["newer"]
+    (['class 1', 'class 10'], 120, 31, None, None)
+    >>> classes_found(list(map(str, range(120))), str, "", 50)["older"]
+    {'behind': 100}
+    """
+    wanted = find.strip().casefold()
+    found = [row for row in listed if wanted in label(row).casefold()]
+    return {
+        "classes": found[behind : behind + ROWS],
+        "all": len(listed),
+        "found": len(found),
+        "find": find.strip(),
+        "older": {"behind": behind + ROWS} if len(found) > behind + ROWS else None,
+        "newer": {"behind": max(0, behind - ROWS) or None} if behind else None,
+    }

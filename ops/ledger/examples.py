@@ -128,6 +128,15 @@ class ExampleStore(LearntStore, TombstoneStore):
                 found |= {row["id"]: _stored(task, row) for row in connection.execute(statement).mappings()}
         return found
 
+    def targets_of(self, model: str, ids: Sequence[int]) -> dict[int, str]:
+        """Return the targets, as they are kept, of those of these examples that are current, by id."""
+        found: dict[int, str] = {}
+        with self._read() as connection:
+            for part in chunks(list(ids)):
+                statement = _current(select(_TABLE.c.id, _TABLE.c.target), model, None).where(_TABLE.c.id.in_(part))
+                found.update((number, target) for number, target in connection.execute(statement))
+        return found
+
     def last_example_id(self, model: str) -> int:
         """The newest example's id; 0 without one."""
         with self._read() as connection:

@@ -8,9 +8,7 @@ from pathlib import Path
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
 from perennial.continual.learning.proof_answers import read_proof_answers
-from perennial.continual.preparation import deidentify
 from perennial.continual.quality import HeldOutAnswers
-from perennial.continual.records import Example
 from perennial.ops.making.kept_report import kept_report
 from perennial.ops.store.workspace import Workspace
 
@@ -35,15 +33,14 @@ class KeptAnswers:
         ):
             raise DataError("a row of kept answers has no id of the ledger, or a confidence outside [0, 1]")
 
-    def of_rows(self, rows: Mapping[int, Example]) -> HeldOutAnswers | None:
-        """The answers to those of these rows that were held out, in the order of `ids`; None where there are none."""
-        left = [place for place, number in enumerate(self.ids) if number in rows]
+    def of_rows(self, labels: Mapping[int, str]) -> HeldOutAnswers | None:
+        """The answers to rows with these labels, by id, in the order of `ids`; None where none of them was held out."""
+        left = [place for place, number in enumerate(self.ids) if number in labels]
         if not left:
             return None
-        examples = [rows[self.ids[place]] for place in left]
         return HeldOutAnswers(
-            texts=tuple(deidentify(each.text) for each in examples),
-            labels=tuple(each.label for each in examples),
+            ids=tuple(self.ids[place] for place in left),
+            labels=tuple(labels[self.ids[place]] for place in left),
             given=tuple(self.given[place] for place in left),
             confidence=tuple(self.confidence[place] for place in left),
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.card import is_finished, noise_of, read_card
 from perennial.continual.learning.open_set import OpenSet
+from perennial.continual.preparation import deidentify
 from perennial.continual.quality import (
     AnswerFigures,
     BaselineFigures,
@@ -123,7 +124,9 @@ def model_report(
     learnt = [train[number] for number in ModelRows(ledger, workspace, model).learnt_by(version) if number in train]
     figures, baselines = None, tuple[BaselineFigures, ...]()
     if answers is not None:
-        figures = judge_answers(answers, row.labels)
+        figures = judge_answers(
+            answers, row.labels, lambda ids: {number: deidentify(held[number].text) for number in ids}
+        )
         words = reads_words(workspace.model(model).task)
         baselines = _baselines(learnt, proof, workspace.settings.seed, words=words)
     return ModelReport(
@@ -154,7 +157,9 @@ def _proof(
     kept = kept_answers(workspace, row.model, row.version)
     if kept is None:
         return [], None
-    return [held[number] for number in kept.ids if number in held], kept.of_rows(held)
+    return [held[number] for number in kept.ids if number in held], kept.of_rows(
+        {number: each.label for number, each in held.items()}
+    )
 
 
 def _open_set(bundle: Path) -> OpenSetView | None:

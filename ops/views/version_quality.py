@@ -1,12 +1,15 @@
 """How good a version is, out of its kept answers to held-out rows: classes, confusions and calibration; no training."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from perennial.continual.intervals import wilson
 from perennial.continual.learning.metrics import accuracy_by_class, calibration_bins
+from perennial.continual.preparation import deidentify
 from perennial.continual.quality import AnswerFigures, HeldOutAnswers, judge_answers
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
@@ -130,7 +133,7 @@ def version_quality(ledger: Ledger, workspace: Workspace, model: str, version: i
         for label, recall in accuracy_by_class(given, labels).items()
     ]
     return VersionQuality(
-        figures=judge_answers(answers, row.labels),
+        figures=judge_answers(answers, row.labels, partial(_texts, ledger, model)),
         classes=tuple(sorted(classes, key=lambda each: (each.recall, -each.rows, each.label))),
         calibration=_calibration(answers.confidence, right),
     )
@@ -140,10 +143,9 @@ def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int
     """Return how two versions differ on the rows that both answered; None where there are none."""
     kept = [kept_answers(workspace, model, version) for version in (first, second)]
     given = [{} if each is None else dict(zip(each.ids, each.given, strict=True)) for each in kept]
-    there = ledger.examples_of(model, sorted(given[0].keys() & given[1].keys()))
-    if not there:
+    labels = ledger.targets_of(model, sorted(given[0].keys() & given[1].keys()))
+    if not labels:
         return None
-    labels = {number: stored.example.label for number, stored in there.items()}
     common = sorted(labels)
     right = [{number: each[number] == labels[number] for number in common} for each in given]
     counts = Counter((right[0][number], right[1][number]) for number in common)
@@ -175,15 +177,18 @@ def version_fairness(ledger: Ledger, workspace: Workspace, model: str, version: 
         return fairness_view(settings, [], None)
     there = {number: stored.example for number, stored in ledger.examples_of(model, kept.ids).items()}
     proof = [there[number] for number in kept.ids if number in there]
-    return fairness_view(settings, proof, kept.of_rows(there))
+    return fairness_view(settings, proof, kept.of_rows({number: row.label for number, row in there.items()}))
 
 
 def _answers(ledger: Ledger, workspace: Workspace, row: VersionRow) -> HeldOutAnswers | None:
     kept = kept_answers(workspace, row.model, row.version) if row.labels else None
     if kept is None:
         return None
-    there = ledger.examples_of(row.model, kept.ids)
-    return kept.of_rows({number: stored.example for number, stored in there.items()})
+    return kept.of_rows(ledger.targets_of(row.model, kept.ids))
+
+
+def _texts(ledger: Ledger, model: str, ids: Sequence[int]) -> dict[int, str]:
+    return {number: deidentify(stored.example.text) for number, stored in ledger.examples_of(model, ids).items()}
 
 
 def _calibration(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from perennial.continual.cycle import Cycle, CyclePlan, CycleState, encode
 from perennial.continual.fairness.probes import ProbedGroup
+from perennial.continual.fairness.thresholds import EqualThresholds, GroupThreshold
 from perennial.continual.intervals import Interval
 from perennial.continual.records import Example, Origin, Route, Split
 from perennial.continual.robustness import ChangedAnswers
@@ -123,7 +124,12 @@ def _reports(parts: Parts, version: int) -> None:
     group = ProbedGroup(probe="names", group="<i>b</i>", beside="a", rows=40, changed=apart, lost=apart, floor=0.02)
     member = Interval(mean=0.61, low=0.55, high=0.67)
     probed = ProbedVersion(
-        at="2026-01-01T00:00:00+00:00", rows=40, changes=(changed,), groups=(group,), membership=member
+        at="2026-01-01T00:00:00+00:00",
+        rows=40,
+        changes=(changed,),
+        groups=(group,),
+        membership=member,
+        thresholds=(_thresholds(apart),),
     )
     path = parts.workspace.reports(MODEL) / f"probes-{version}.json"
     path.write_text(json.dumps(asdict(probed)), encoding="utf-8")
@@ -141,6 +147,25 @@ def _reports(parts: Parts, version: int) -> None:
         model=MODEL, source=1, most_lost_points=0.5, points=(point,), chosen="half of the layers", version=version
     )
     keep_compression(parts.workspace, made)
+
+
+def _thresholds(apart: Interval) -> EqualThresholds:
+    groups = tuple(
+        GroupThreshold(group=group, rows=20, threshold=threshold, now=now, then=0.5)
+        for group, threshold, now in ((REGIONS[0], 0.372, 0.4), (REGIONS[1], 0.618, 0.6))
+    )
+    return EqualThresholds(
+        attribute="region",
+        label=LABELS[2],
+        figure="selection_rate",
+        rows=40,
+        groups=groups,
+        gap_now=apart,
+        gap_then=apart,
+        right_now=0.9,
+        right_then=0.875,
+        lost=apart,
+    )
 
 
 def _traffic(parts: Parts, requests: int, *, version: int) -> None:

@@ -5,7 +5,7 @@ from perennial.ops.commands.label_file import read_pasted_labels
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.commands.labelling_desk import keep_labels
 from perennial.ops.console.desk import Desk, Shown, to
-from perennial.ops.console.paging import ROWS, paged
+from perennial.ops.console.paging import ROWS, classes_found, paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.store.pictures import check_pictures
 from perennial.ops.views.rows import class_rows, rows_of_class
@@ -23,10 +23,11 @@ def add_data(desk: Desk) -> None:
     def data(visit: Visit, model: str) -> Shown:
         task = desk.task_of(model)
         labelled = task != "ranking"
+        classes = class_rows(desk.ledger, desk.workspace, model) if labelled else ()
         facts = {
             "status": model_status(desk.ledger, model),
-            "classes": class_rows(desk.ledger, desk.workspace, model) if labelled else (),
             "labelled": labelled,
+            **classes_found(classes, lambda each: each.label, visit.query.get("find", ""), visit.number("behind")),
         }
         return Page("data.html", {"model": model, "task": task, **facts})
 

@@ -8,7 +8,7 @@ from perennial.continual.preparation.entrance import admit_note
 from perennial.continual.route import ExpectedRoute
 from perennial.ops.commands.rollout import request_command
 from perennial.ops.console.desk import Desk, Shown, to
-from perennial.ops.console.paging import paged
+from perennial.ops.console.paging import classes_found, paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.ledger import Conflict
 from perennial.ops.views.overview import model_cards
@@ -52,10 +52,13 @@ def _add_pages(desk: Desk) -> None:
         numbers = [each.version for each in reversed(desk.ledger.versions(model))]
         beside = visit.number("beside")
         other = version_view(desk.ledger.version(model, beside)) if beside else None
+        report = version_report(desk.ledger, desk.workspace, model, version)
+        classes = () if report.quality is None else report.quality.classes
         facts = {
             "row": row,
             "figures": _flat(row.metrics),
-            "report": version_report(desk.ledger, desk.workspace, model, version),
+            "report": report,
+            **classes_found(classes, lambda each: each.label, visit.query.get("find", ""), visit.number("behind")),
             "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
             "champion": None if route is None else route.champion,
             "numbers": numbers,

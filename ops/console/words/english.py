@@ -35,6 +35,8 @@ ENGLISH: Mapping[str, str] = {
     "nav.alerts": "Alerts",
     "page.newer": "Newer",
     "page.older": "Older",
+    "page.before": "Page before",
+    "page.after": "Next page",
     "live.on": "live",
     "live.off": "not connected; trying again",
     "who.open": "no sign-in needed on this machine",
@@ -576,6 +578,15 @@ ENGLISH: Mapping[str, str] = {
     "probes.changed": "Answers that change",
     "probes.floor": "By another name of the group",
     "probes.beyond": "Beyond that",
+    "thresholds.title": "If each group had a threshold of its own",
+    "thresholds.how": (
+        "Each group would get the class from a score of its own on, chosen so that the rate is equal. The service does "
+        "not answer by these thresholds: it would have to know each person's group."
+    ),
+    "thresholds.from": "From a score of",
+    "thresholds.now": "Now",
+    "thresholds.then": "With thresholds",
+    "thresholds.right": "Rightly decided",
     "probes.membership": "Of a learnt row the right label is surer than of another row in this share of pairs:",
     "probes.membership.no": "50% tells nothing, and this differs from it by no more than chance.",
     "probes.membership.yes": "Somebody who knows a row and its label can guess whether it was learnt.",

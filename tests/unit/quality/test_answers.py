@@ -25,7 +25,7 @@ def example(text: str, label: str) -> Example:
 
 def answers(rows: list[tuple[str, str, float]]) -> HeldOutAnswers:
     return HeldOutAnswers(
-        texts=tuple(f"text {n}" for n in range(len(rows))),
+        ids=tuple(range(len(rows))),
         labels=tuple(label for label, _, _ in rows),
         given=tuple(given for _, given, _ in rows),
         confidence=tuple(sure for _, _, sure in rows),
@@ -40,7 +40,7 @@ def test_figures_name_the_worst_classes_and_the_most_confused_pairs() -> None:
         ("c", "b", 0.5),
         ("gone", "a", 0.9),
     ]
-    judged = judge_answers(answers(rows), ["a", "b", "c"])
+    judged = judge_answers(answers(rows), ["a", "b", "c"], lambda ids: {n: f"text {n}" for n in ids})
     assert judged.accuracy == pytest.approx(9 / 13)
     assert judged.low < judged.accuracy < judged.high
     assert judged.missing_class_rows == 1
@@ -56,7 +56,7 @@ def test_figures_name_the_worst_classes_and_the_most_confused_pairs() -> None:
 
 def test_answers_must_be_as_many_as_rows() -> None:
     with pytest.raises(DataError, match="as many of each"):
-        HeldOutAnswers(texts=("a",), labels=(), given=("a",), confidence=(0.5,))
+        HeldOutAnswers(ids=(1,), labels=(), given=("a",), confidence=(0.5,))
 
 
 @pytest.mark.parametrize(
