@@ -1,5 +1,6 @@
 """`init`: a model named, its first version made of rows, and the truth about both in the same minute."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +25,11 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(init)
+    app.command(context_settings={"allow_extra_args": True})(init)
 
 
 def init(
+    context: typer.Context,
     name: Annotated[
         str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
     ] = "",
@@ -77,6 +79,7 @@ def init(
     from perennial.continual.preparation import admit_name
     from perennial.ops.cli.beginning import Files, beginning_of
 
+    _check_named(name, context.args)
     path = config or Path("perennial.toml")
     if recipe:
         _by_recipe(path, recipe, name or model, data, dry_run=dry_run, others=bool(task or items or column))
@@ -102,6 +105,14 @@ def init(
         say(f"next: perennial init {chosen} --data FILE")
         return
     print_json(beginning.make(path, chosen, rows))
+
+
+def _check_named(name: str, rest: Sequence[str]) -> None:
+    """Refuse a file that stands where a name does, or behind it, and say where it belongs."""
+    if rest:
+        raise typer.BadParameter(f"{rest[0]!r} stands behind the name; write --data {rest[0]}", param_hint="NAME")
+    if ("." in name or "/" in name) and Path(name).is_file():
+        raise typer.BadParameter(f"{name!r} is a file; write: perennial init NAME --data {name}", param_hint="NAME")
 
 
 def _by_recipe(path: Path, recipe: str, name: str, data: Path | None, *, dry_run: bool, others: bool) -> None:

@@ -59,6 +59,8 @@ def serve(config: ConfigOption = None) -> None:
         _close_to_others(parts, config or Path("perennial.toml"))
         grpc, port = ", ".join(control.url for control in parts.controls), parts.settings.api.port
         say(f"perennial serves on grpc {grpc}, control API port {port}; Ctrl-C ends it")
+        if not parts.settings.models:
+            say("no model is named yet; name one in another terminal: perennial init NAME --data FILE")
         _run(Service(parts))
 
 

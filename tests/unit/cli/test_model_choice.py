@@ -212,3 +212,21 @@ def test_models_in_one_line_are_left_to_a_person(folder: Path) -> None:
 )
 def test_a_name_is_made_of_the_datas_file(file: str, name: str) -> None:
     assert name_from(Path(file)) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["intent", "rows.csv"], "'rows.csv' stands behind the name; write --data rows.csv"),
+        (["rows.csv"], "'rows.csv' is a file; write: perennial init NAME --data rows.csv"),
+    ],
+)
+def test_a_file_without_its_option_is_told_where_it_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], fix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text,label\n")
+    told = _run("init", *words)
+    assert told.exit_code == 2
+    assert fix in " ".join(told.output.split())
+    assert not Path("perennial.toml").exists()
