@@ -539,7 +539,8 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
     assert result.changes[0].delay_requests <= 400
     assert result.accuracy_saved is None, "nothing is known of a version that never was"
     often = replay(parse_policy({"kind": "feedback_count", "at_least": 40}), past.history)
-    assert often.false_retrainings >= 2
+    assert often.false_retrainings >= 1
+    assert often.held.get("proof", 0) >= 2, "the loop would wait for held-out rows too"
     given = reader.read(changes=[changed_at, changed_at + timedelta(seconds=150)])
     assert (given.changes_from, len(given.history.changes)) == ("given", 2)
     with pytest.raises(DataError, match="a replay needs at least 300"):
