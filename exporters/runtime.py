@@ -23,6 +23,7 @@ from perennial.exporters.tasks import OPENED_BY
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_engine", "open_onnx", "open_openvino"]
 
 _CACHED_VERSIONS = 6  # of a model: as many as are ever resident at once, one that is judged, and some to spare
+_ROOMY = 0.5  # of the largest batch that there is room for: where none was as large for a while, the room goes
 _first_inference = threading.Lock()
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
 
@@ -76,6 +77,7 @@ class OpenVinoEngine:
         self._compiled = openvino_core().compile_model(str(model), "CPU", settings)
         self._outputs = {output.get_any_name(): output for output in self._compiled.outputs}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._room = _Room()
         # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make
         # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
         with _first_inference:
@@ -91,6 +93,7 @@ class OpenVinoEngine:
             request = self._compiled.create_infer_request()
         try:
             feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            self._room.used(max((array.size for array in feed.values()), default=0))
             results = request.infer(feed, share_inputs=True)
             return {name: np.array(results[output]) for name, output in self._outputs.items()}
         finally:
@@ -98,12 +101,48 @@ class OpenVinoEngine:
 
     def rest(self) -> None:
         """Let go of what answers were computed in, which grows with every shape that was asked for."""
+        self._give_room_back()
+        let_go_of_pages(self._files)
+
+    def settle(self) -> bool:
+        """See `Settling`."""
+        let_go_of_pages(self._files)  # with each page that is read, the system maps those around it
+        return self._room.is_too_large() and self._give_room_back()
+
+    def _give_room_back(self) -> bool:
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait()
-        with suppress(RuntimeError):  # it is asked just now
+        room, self._room = self._room, _Room()
+        try:
             self._compiled.release_memory()
-        let_go_of_pages(self._files)
+        except RuntimeError:  # it is asked just now
+            self._room = room
+            return False
+        return True
+
+
+class _Room:
+    """How large the batches were that an engine made room for, in cells. Safe enough to share: a lost count is no harm.
+
+    >>> room = _Room()
+    >>> room.used(1024), room.is_too_large(), room.used(16), room.is_too_large()
+    (None, False, None, True)
+    """
+
+    def __init__(self) -> None:
+        self._made = self._lately = 0
+
+    def used(self, cells: int) -> None:
+        """A batch of this size is computed now."""
+        if cells > self._lately:
+            self._lately = cells
+
+    def is_too_large(self) -> bool:
+        """Whether far less was used since the last look than there is."""
+        lately, self._lately = self._lately, 0
+        self._made = max(self._made, lately)
+        return lately < _ROOMY * self._made
 
 
 def _ones(port: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from perennial.continual.arrays import in_order
 from perennial.exporters.batches import lengths_of, some_rows
-from perennial.exporters.engine import Engine, Inputs, Outputs, Resting
+from perennial.exporters.engine import Engine, Inputs, Outputs, Resting, Settling
 from perennial.exporters.signature import EngineSignature, Padding
 
 __all__ = ["LaterEngine", "StreamedEngine", "at_work", "cut_by_length"]
@@ -116,6 +116,13 @@ class StreamedEngine:
         self._small = _Faster()  # a copy that is made again has a first answer again
         if isinstance(self._alone, Resting):
             self._alone.rest()
+
+    def settle(self) -> bool:
+        """Have each copy let go of what it needs no longer; both stay. See `Settling`."""
+        single = self._single.made if isinstance(self._single, LaterEngine) else self._single
+        copies: list[object] = [self._alone] if single is self._alone else [self._alone, single]
+        settled = [copy.settle() for copy in copies if isinstance(copy, Settling)]
+        return any(settled)
 
     def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from perennial.continual.jobs.memory import trim_heaps
 from perennial.exporters.batches import joined, row_count, split_rows
 from perennial.exporters.bundle import read_manifest
-from perennial.exporters.engine import Engine, Inputs, Outputs, Resting
+from perennial.exporters.engine import Engine, Inputs, Outputs, Resting, Settling
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.signature import EngineSignature
@@ -76,6 +76,13 @@ class EngineHost:
         del engine
         gc.collect()  # a compiled model and its requests may hold each other
         trim_heaps()
+
+    def settle(self) -> None:
+        """Let go of what large batches needed, where lately none was as large. May be called while one is answered."""
+        with self._loading:
+            engine: object = self._engine
+        if isinstance(engine, Settling) and engine.settle():
+            trim_heaps()
 
     def infer(self, requests: Sequence[Inputs]) -> list[Outputs]:
         """Each request's own rows; all are run as one batch."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from perennial.exporters import runtime
@@ -21,8 +22,8 @@ class _Compiled:
     inputs: tuple[object, ...] = ()
     outputs: tuple[object, ...] = ()
 
-    def __init__(self, infer: Callable[[], Outputs] = dict) -> None:
-        self._infer, self.requests, self.released = infer, 0, 0
+    def __init__(self, infer: Callable[[], Outputs] = dict, *, busy: bool = True) -> None:
+        self._infer, self.busy, self.requests, self.released = infer, busy, 0, 0
 
     def create_infer_request(self) -> SimpleNamespace:
         self.requests += 1
@@ -30,7 +31,8 @@ class _Compiled:
 
     def release_memory(self) -> None:
         self.released += 1
-        raise RuntimeError("busy")
+        if self.busy:
+            raise RuntimeError("busy")
 
 
 def _compiles(monkeypatch: pytest.MonkeyPatch, make: Callable[[], _Compiled]) -> None:
@@ -66,3 +68,45 @@ def test_at_rest_an_engine_lets_go_of_its_requests_and_of_what_was_computed(monk
     engine.rest()  # is refused, as a question is under way
     engine.infer({})
     assert (compiled.released, compiled.requests) == (1, 2)
+
+
+def _cells(count: int) -> dict[str, np.ndarray]:
+    return {"ids": np.ones(count, dtype=np.int64)}
+
+
+def test_the_room_of_large_batches_goes_once_none_was_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = _Compiled(busy=False)
+    _compiles(monkeypatch, lambda: compiled)
+    engine = OpenVinoEngine(Path("model.xml"))
+    engine.infer(_cells(1_000))
+    assert not engine.settle(), "it was needed since the last look"
+    engine.infer(_cells(600))
+    assert not engine.settle(), "nearly all of it was needed"
+    engine.infer(_cells(10))
+    assert engine.settle()
+    engine.infer(_cells(10))
+    assert not engine.settle(), "it went already"
+    assert compiled.released == 1
+
+
+def test_the_room_of_a_busy_engine_goes_at_a_later_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = _Compiled()
+    _compiles(monkeypatch, lambda: compiled)
+    engine = OpenVinoEngine(Path("model.xml"))
+    engine.infer(_cells(1_000))
+    engine.settle()
+    assert not engine.settle()
+    compiled.busy = False
+    assert engine.settle()
+    assert not engine.settle()
+
+
+def test_pages_that_were_mapped_meanwhile_go_while_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone = list[list[Path]]()
+    monkeypatch.setattr(runtime, "let_go_of_pages", lambda files: gone.append(list(files)))
+    _compiles(monkeypatch, _Compiled)
+    engine = OpenVinoEngine(tmp_path / "model.xml")
+    gone.clear()
+    engine.infer(_cells(10))
+    engine.settle()
+    assert gone == [[tmp_path / "model.bin"]]

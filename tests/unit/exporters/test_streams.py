@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.signature import Padding
 from perennial.exporters.streams import LaterEngine, StreamedEngine, at_work, cut_by_length
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
@@ -243,6 +244,33 @@ def test_a_copy_that_is_being_made_when_rest_comes_stays_only_where_it_is_asked_
     later.make()
     assert later.made is not None
     assert made == [1] * (1 if asked_again else 2)
+
+
+class _Roomy:
+    """Counts how often it settles."""
+
+    def __init__(self, much: bool) -> None:
+        self.much, self.settled = much, 0
+
+    def infer(self, inputs: Inputs) -> Outputs:
+        return dict(inputs)
+
+    def settle(self) -> bool:
+        self.settled += 1
+        return self.much
+
+
+def test_both_copies_settle_and_stay() -> None:
+    padding = Padding(dim="tokens", mask="attention_mask", least=2)
+    alone, single = _Roomy(True), _Roomy(False)
+    later = LaterEngine(lambda: single)
+    engine = StreamedEngine(alone, later, 2, TEXT_ENGINE, padding)
+    assert engine.settle()
+    later.make()
+    assert engine.settle()
+    assert (alone.settled, single.settled, later.made) == (2, 1, single)
+    assert not StreamedEngine(single, single, 1, TEXT_ENGINE, padding).settle()
+    assert single.settled == 2
 
 
 def test_copies_are_measured_anew_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:

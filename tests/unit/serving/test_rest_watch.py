@@ -76,3 +76,19 @@ def test_what_is_asked_while_it_looks_is_not_lost(monkeypatch: pytest.MonkeyPatc
     assert not watch.look(), "it is needed just now"
     assert watch.look(), "it rests after the later question"
     assert not watch.look()
+
+
+def test_what_is_asked_settles_at_every_second_look_and_does_not_rest() -> None:
+    settled = list[int]()
+    watch = RestWatch(lambda: pytest.fail("it was asked just now"), settle=lambda: settled.append(1), after_s=3_600.0)
+    for _ in range(5):
+        watch.asked()
+        assert not watch.look()
+    assert len(settled) == 2
+
+
+def test_what_cannot_settle_is_told_and_is_looked_at_again(caplog: pytest.LogCaptureFixture) -> None:
+    watch = RestWatch(lambda: None, settle=lambda: 1 / 0, after_s=3_600.0)
+    for _ in range(4):
+        watch.look()
+    assert caplog.text.count("engine.not_at_rest") == 2

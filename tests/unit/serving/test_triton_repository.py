@@ -136,6 +136,20 @@ def test_the_engine_of_a_version_that_waits_goes_when_it_rests_and_comes_back_wh
     assert engine() is not None, "a champion's next question would wait for its engine"
 
 
+@pytest.mark.parametrize("much", [True, False])
+def test_what_an_engine_lets_go_of_while_it_is_asked_is_given_back(tmp_path, monkeypatch, much):
+    trims, settles = [], []
+    write_bundle(tmp_path / "1", 1)
+    host = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: True)
+    monkeypatch.setattr("perennial.ops.serving.engine_host.trim_heaps", lambda: trims.append(1))
+    monkeypatch.setattr(host._engine, "settle", lambda: bool(settles.append(1)) or much)
+    host.settle()
+    assert (len(settles), len(trims)) == (1, int(much))
+    host.rest()
+    host.settle()  # it holds no engine any more
+    assert len(settles) == 1
+
+
 def test_an_engine_that_nobody_can_ask_for_its_known_answers_stays(tmp_path):
     write_bundle(tmp_path / "1", 1)
     (tmp_path / "1" / "golden.json").unlink()

@@ -50,7 +50,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(str(exc)) from exc
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch")
         self._places = threading.Semaphore(_AT_ONCE)
-        self._rest_watch = RestWatch(self._host.rest, waits=waits)
+        self._rest_watch = RestWatch(self._host.rest, settle=self._host.settle, waits=waits)
         self._rest_watch.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
