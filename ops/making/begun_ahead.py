@@ -19,7 +19,7 @@ _MODULES = (  # what an encoder's export reads it with, turns it into a graph an
     "onnx",
     "onnxscript.optimizer",
     "onnxruntime",
-    "openvino",
+    "perennial.exporters.openvino_ahead",
     "perennial.exporters.job",
     "perennial.exporters.text_classification.export",
 )

@@ -44,7 +44,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "threadpoolctl",
     "tokenizers",
     "onnxruntime",
-    "openvino",
+    "perennial.exporters.openvino_ahead",
 )
 _SPEC, _DECISION = "judge.json", "decision.json"
 _AHEAD = {TRAINING: "perennial.continual.learning.ahead_job", PROVING: "perennial.ops.making.proving_ahead"}

@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.off_policy import Choice, LoggedChoices
-from perennial.ops.ledger.ports import Labels
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.port import Memory, Outcomes, ServingSide
-from perennial.ops.store.traffic_of import traffic_of
-from perennial.ops.store.workspace import Workspace
+
+if TYPE_CHECKING:  # what judges waits in memory, and asks no database
+    from perennial.ops.ledger.ports import Labels
+    from perennial.ops.store.workspace import Workspace
 
 __all__ = [
     "MadeChoice",
@@ -44,7 +45,7 @@ class UnknownTime:
     until: datetime
 
     @classmethod
-    def of(cls, workspace: Workspace, model: str, learnt_until: datetime | None) -> Self:
+    def of(cls, workspace: "Workspace", model: str, learnt_until: datetime | None) -> Self:
         """Of a version whose newest row became known then."""
         patience = timedelta(seconds=workspace.model(model).drift.feedback_within_s)
         return cls(after=learnt_until, until=datetime.now(UTC) - patience)
@@ -63,8 +64,8 @@ class MadeChoice(NamedTuple):
 
 
 def read_logged(
-    ledger: Labels,
-    workspace: Workspace,
+    ledger: "Labels",
+    workspace: "Workspace",
     model: str,
     outcomes: Outcomes,
     side: ServingSide,
@@ -74,6 +75,8 @@ def read_logged(
     most: int = MOST,
 ) -> list[dict[str, Any]]:
     """The newest logged answers, of a version where one is named, each with what is known of it as `target`."""
+    from perennial.ops.store.traffic_of import traffic_of
+
     columns = ["prediction_id", "at", *side.input_columns, *outcomes.choice_columns]
     since = None if within is None or within.after is None else within.after + _MICROSECOND
     until = None if within is None else within.until

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,12 +24,12 @@ from perennial.continual.records import Example, Split
 from perennial.continual.robustness import CHANGES, ChangedAnswers, changed_answers
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import reads_words
-from perennial.ops.ledger import Ledger
-from perennial.ops.making.kept_report import kept_report
-from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks.text_classification import Classified
-from perennial.ops.store.workspace import Workspace
+
+if TYPE_CHECKING:  # what judges by these limits waits in memory, and asks no database
+    from perennial.ops.ledger import Ledger
+    from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ProbeLimits", "ProbedVersion", "answers_of", "kept_probes", "probe_version"]
 
@@ -56,7 +57,7 @@ class ProbedVersion:
 
 
 def probe_version(
-    ledger: Ledger, workspace: Workspace, model: str, version: int, *, most_rows: int = _ROWS
+    ledger: "Ledger", workspace: "Workspace", model: str, version: int, *, most_rows: int = _ROWS
 ) -> ProbedVersion:
     """Ask a version's own engine about changed held-out rows, as it was before it learnt them, and keep the figures.
 
@@ -65,6 +66,8 @@ def probe_version(
         NotFound: its bundle is not on disk.
         DataError: there are no held-out rows.
     """
+    from perennial.ops.making.rows import ModelRows
+
     if not reads_words(workspace.model(model).task):
         raise ConfigurationError(f"{model} is of task {workspace.model(model).task}; only labelled texts are probed")
     bundle = workspace.bundle(model, version)
@@ -142,8 +145,10 @@ class ProbeLimits:
         return found
 
 
-def kept_probes(workspace: Workspace, model: str, version: int) -> ProbedVersion | None:
+def kept_probes(workspace: "Workspace", model: str, version: int) -> ProbedVersion | None:
     """What was asked of a version before; None where nothing was, or another release wrote it otherwise."""
+    from perennial.ops.making.kept_report import kept_report
+
     return kept_report(_path(workspace, model, version), ProbedVersion)
 
 
@@ -189,5 +194,5 @@ def _sure(version: BundledVersion, rows: Sequence[AnyRow]) -> list[float]:
     return [_score(answer, row.target) for answer, row in zip(answers, rows, strict=True)]
 
 
-def _path(workspace: Workspace, model: str, version: int) -> Path:
+def _path(workspace: "Workspace", model: str, version: int) -> Path:
     return workspace.reports(model) / f"probes-{version}.json"
