@@ -4,12 +4,14 @@ import errno
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["give_way", "lower_priority", "lower_this_thread"]
+__all__ = ["give_way", "giving_way", "lower_priority", "lower_this_thread"]
 
 _GROUP = Path("/proc/self/autogroup")  # sched(7): "The autogroup feature"
+_THREADS = Path("/proc/self/task")
 _TRIES, _PAUSE_S = 5, 0.12  # the kernel takes one such wish in a tenth of a second from all who are not root
 
 
@@ -59,3 +61,52 @@ def lower_this_thread(niceness: int) -> None:
     with suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, thread) < niceness:
             os.setpriority(os.PRIO_PROCESS, thread, niceness)
+
+
+@contextmanager
+def giving_way(niceness: int, *, within_s: float) -> Iterator[None]:
+    """Let every thread of this process have little of a processor that others want, while the block runs.
+
+    After `within_s` they have as much as before, even where the block still runs. Nothing changes where the system
+    would not raise them again: that takes a privilege, CAP_SYS_NICE or a limit of niceness.
+
+    Args:
+        niceness: 0 to 19, the lowest priority; a process that is lower already stays so.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    if before >= niceness or not _may_be_raised():
+        yield
+        return
+    clock = threading.Timer(within_s, _have_threads, args=(before,))
+    clock.start()
+    _have_threads(niceness, but={clock.native_id})
+    try:
+        yield
+    finally:
+        clock.cancel()
+        clock.join()
+        _have_threads(before)  # whatever the block has begun too
+
+
+def _have_threads(niceness: int, *, but: Collection[int | None] = ()) -> None:
+    for thread in (int(entry.name) for entry in _THREADS.iterdir()):
+        if thread not in but:
+            with suppress(OSError):  # it ended
+                os.setpriority(os.PRIO_PROCESS, thread, niceness)
+
+
+def _may_be_raised() -> bool:
+    """Whether a thread of this process may go back to the priority that it had; one that ends then tries it."""
+    found = []
+
+    def try_it() -> None:
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, before + 1)
+            os.setpriority(os.PRIO_PROCESS, 0, before)
+            found.append(True)
+
+    tries = threading.Thread(target=try_it, name="priority")
+    tries.start()
+    tries.join()
+    return bool(found)

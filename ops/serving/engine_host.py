@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from perennial.continual.jobs.memory import trim_heaps
+from perennial.continual.jobs.priority import giving_way
 from perennial.exporters.batches import joined, row_count, split_rows
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.engine import Engine, Inputs, Outputs, Resting, Settling
@@ -18,6 +19,8 @@ from perennial.exporters.signature import EngineSignature
 __all__ = ["EngineHost"]
 
 logger = logging.getLogger(__name__)
+_LEAST = 19  # the lowest priority
+_GIVES_WAY_S = 0.4  # while an engine is loaded again; whoever promotes its version waits
 
 
 class EngineHost:
@@ -94,7 +97,8 @@ class EngineHost:
             if self._engine is None:
                 if self._again is None:  # it never went
                     raise RuntimeError("this version's engine is gone, and nothing says how to load it again")
-                self._engine = self._again()
+                with giving_way(_LEAST, within_s=_GIVES_WAY_S):  # the version that answers has the processors
+                    self._engine = self._again()
                 logger.info("engine.loaded_again")
             return self._engine
 

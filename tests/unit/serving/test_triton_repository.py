@@ -4,6 +4,7 @@ import os
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,25 @@ def test_what_an_engine_lets_go_of_while_it_is_asked_is_given_back(tmp_path, mon
     host.rest()
     host.settle()  # it holds no engine any more
     assert len(settles) == 1
+
+
+def test_an_engine_that_is_loaded_again_gives_way_and_one_that_is_there_does_not(tmp_path, monkeypatch):
+    ways = []
+
+    @contextmanager
+    def giving_way(niceness, *, within_s):
+        ways.append(f"niceness {niceness}, {within_s} s at most")
+        yield
+        ways.append("over")
+
+    monkeypatch.setattr("perennial.ops.serving.engine_host.giving_way", giving_way)
+    write_bundle(tmp_path / "1", 1)
+    host = EngineHost.load(tmp_path, 1, threads=2, waits=lambda: True)
+    host.infer([padded([[2, 3]])])
+    assert ways == []
+    host.rest()
+    host.infer([padded([[2, 3]])])
+    assert ways == ["niceness 19, 0.4 s at most", "over"]
 
 
 def test_an_engine_that_nobody_can_ask_for_its_known_answers_stays(tmp_path):
