@@ -97,7 +97,7 @@ def _have_threads(niceness: int, *, but: Collection[int | None] = ()) -> None:
 
 def _may_be_raised() -> bool:
     """Whether a thread of this process may go back to the priority that it had; one that ends then tries it."""
-    found = []
+    found = list[bool]()
 
     def try_it() -> None:
         before = os.getpriority(os.PRIO_PROCESS, 0)

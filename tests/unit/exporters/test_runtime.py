@@ -12,6 +12,7 @@ import pytest
 
 from perennial.exporters import runtime
 from perennial.exporters.runtime import OpenVinoEngine
+from perennial.exporters.signature import Array
 
 Outputs = dict[str, object]
 
@@ -70,7 +71,7 @@ def test_at_rest_an_engine_lets_go_of_its_requests_and_of_what_was_computed(monk
     assert (compiled.released, compiled.requests) == (1, 2)
 
 
-def _cells(count: int) -> dict[str, np.ndarray]:
+def _cells(count: int) -> dict[str, Array]:
     return {"ids": np.ones(count, dtype=np.int64)}
 
 

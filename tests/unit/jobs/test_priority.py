@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def _of(thread: threading.Thread) -> int:
 
 
 @pytest.fixture
-def sleeper() -> object:
+def sleeper() -> Iterator[threading.Thread]:
     """A thread that was there before."""
     over = threading.Event()
     thread = threading.Thread(target=over.wait, args=(_LONG_S,))

@@ -88,7 +88,10 @@ def test_what_is_asked_settles_at_every_second_look_and_does_not_rest() -> None:
 
 
 def test_what_cannot_settle_is_told_and_is_looked_at_again(caplog: pytest.LogCaptureFixture) -> None:
-    watch = RestWatch(lambda: None, settle=lambda: 1 / 0, after_s=3_600.0)
+    def fails() -> None:
+        raise RuntimeError("busy")
+
+    watch = RestWatch(lambda: None, settle=fails, after_s=3_600.0)
     for _ in range(4):
         watch.look()
     assert caplog.text.count("engine.not_at_rest") == 2
