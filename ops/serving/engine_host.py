@@ -20,7 +20,7 @@ __all__ = ["EngineHost"]
 
 logger = logging.getLogger(__name__)
 _LEAST = 19  # the lowest priority
-_GIVES_WAY_S = 0.4  # while an engine is loaded again; whoever promotes its version waits
+_GIVES_WAY_S = 0.25  # while an engine is loaded again: whoever promotes its version waits for one second at most
 
 
 class EngineHost:

@@ -167,7 +167,7 @@ def test_an_engine_that_is_loaded_again_gives_way_and_one_that_is_there_does_not
     assert ways == []
     host.rest()
     host.infer([padded([[2, 3]])])
-    assert ways == ["niceness 19, 0.4 s at most", "over"]
+    assert ways == ["niceness 19, 0.25 s at most", "over"]
 
 
 def test_an_engine_that_nobody_can_ask_for_its_known_answers_stays(tmp_path):
