@@ -6,14 +6,12 @@ packages do without it where the package that sends it is not there.
 
 import importlib
 import sys
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
 __all__ = ["import_nncf", "import_openvino", "openvino_core"]
 
 _SENDER = "openvino_telemetry"
-_SHAPES = {"CPU_RUNTIME_CACHE_CAPACITY": "400"}  # of each kind of kernel and stream; by itself 5,000
 
 
 def import_openvino() -> Any:
@@ -29,16 +27,10 @@ def import_openvino() -> Any:
 def openvino_core() -> Any:
     """Return this process's one `Core`: each one more would load OpenVINO's plugins anew. Safe to share.
 
-    It keeps what it prepared for the shapes asked for last, and not for each one that was ever asked for.
-
     Raises:
         ImportError: it is not installed.
     """
-    core = import_openvino().Core()
-    core.get_versions("CPU")  # before the device's plugin is loaded, whatever is set is taken, and fails later
-    with suppress(RuntimeError):  # a release that has no such limit
-        core.set_property("CPU", _SHAPES)
-    return core
+    return import_openvino().Core()
 
 
 def import_nncf() -> Any:
