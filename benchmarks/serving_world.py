@@ -121,7 +121,9 @@ def _version_as(config: Path, workspace: Workspace, engine: str, precision: str)
 def _exported(config: Path, workspace: Workspace, engine: str, precision: str) -> int:
     """A new version, out of one that is another engine: the same one would be refused."""
     same = _versions_as(workspace, engine, precision)
-    source = next(n for n in _numbers(workspace) if n not in same)
+    source = next((n for n in _numbers(workspace) if n not in same), None)
+    if source is None:
+        source = _exported(config, workspace, *next(kind for kind in ENGINES.values() if kind != (engine, precision)))
     words = ("export", str(source), "--engine", engine, "--precision", precision, "--model", MODEL)
     return int(json.loads(perennial(config, *words))["version"])
 
