@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sets, print a line for each and write `first_hour.json`."""
     parser = argparse.ArgumentParser(prog="first_hour", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders of FOLDER")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders under --data")
     parser.add_argument("--rows", type=int, default=4000, help="training rows at most; 0 is all. BANKING77 has all")
     parser.add_argument("--out", type=Path, default=record.OUT)
     options = parser.parse_args(arguments)

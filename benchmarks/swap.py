@@ -133,7 +133,7 @@ def measure(
 def _watch_calmly(
     serving: Serving, load: Load, into: list[dict[str, float]], requests: int, least: int, every_s: float
 ) -> None:
-    """Note memory as often as with swaps, until so many requests were asked in all and so many notes were taken."""
+    """Note memory, as often as with swaps or every two seconds, until so many requests and notes there were."""
     begun = time.monotonic()
     while len(into) < least or load.requests() < requests:
         _sleep_until(begun + (len(into) + 1) * min(every_s, _CALM_S))

@@ -22,7 +22,7 @@ from perennial.exporters.tasks import OPENED_BY
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_engine", "open_onnx", "open_openvino"]
 
-_CACHED_VERSIONS = 6  # of a model: as many as are ever resident at once, one that is judged, and some to spare
+_CACHED_VERSIONS = 8  # of a model: as many as are ever resident at once, and those that were judged lately
 _ROOMY = 0.5  # of the largest batch that there is room for: where none was as large for a while, the room goes
 _first_inference = threading.Lock()
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
@@ -101,6 +101,9 @@ class OpenVinoEngine:
 
     def rest(self) -> None:
         """Let go of what answers were computed in, which grows with every shape that was asked for."""
+        for folder in {file.parent for file in self._files[1:]}:
+            with suppress(OSError):
+                os.utime(folder)  # its version may be loaded again for as long as it is resident
         self._give_room_back()
         let_go_of_pages(self._files)
 
@@ -139,10 +142,10 @@ class _Room:
             self._lately = cells
 
     def is_too_large(self) -> bool:
-        """Whether far less was used since the last look than there is."""
+        """Whether far less was used since the last look than there is; where nothing was, rest is what it waits for."""
         lately, self._lately = self._lately, 0
         self._made = max(self._made, lately)
-        return lately < _ROOMY * self._made
+        return 0 < lately < _ROOMY * self._made
 
 
 def _ones(port: Any) -> Any:
@@ -179,8 +182,8 @@ def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None
     """The bundle's engine, ready to answer; the bundle is verified first, so nothing altered is ever executed.
 
     `threads` 0 lets the runtime choose. `cache_dir` is where OpenVINO keeps its compiled form between loads, one
-    folder a bundle; those of the versions loaded last are kept. What lies there is executed, so only the server may
-    write to it. `reread` is that of `verify_bundle`.
+    folder a bundle; those of the versions loaded last are kept. What lies there is executed, so only serve and
+    its jobs may write to it. `reread` is that of `verify_bundle`.
 
     Raises:
         BundleRejected: the files do not match the manifest, or the runtime refuses the engine file.
@@ -242,13 +245,20 @@ def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None
             return _plugin("perennial.exporters.aotinductor", bundle, threads=count)
 
 
-def _cache_of(bundle: Path, cache_dir: Path) -> Path:
-    """This bundle's own folder in the cache, marked as used now; those of versions long not loaded are deleted."""
+def _cache_of(bundle: Path, cache_dir: Path) -> Path | None:
+    """This bundle's own folder in the cache, marked as used now; those of versions long not loaded are deleted.
+
+    None where there is none to be had: others delete there too, and no engine fails for want of a cache.
+    """
     folder = cache_dir / digest(bundle / MANIFEST)[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
-    used = sorted((entry for entry in cache_dir.iterdir() if entry.is_dir()), key=lambda entry: -entry.stat().st_mtime)
-    for old in used[_CACHED_VERSIONS:]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        with os.scandir(cache_dir) as entries:
+            used = {entry.path: entry.stat().st_mtime for entry in entries if entry.is_dir()}
+    except OSError:
+        return None
+    for old in sorted(used, key=lambda path: -used[path])[_CACHED_VERSIONS:]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 

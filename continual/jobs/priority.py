@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -73,26 +73,66 @@ def giving_way(niceness: int, *, within_s: float) -> Iterator[None]:
     Args:
         niceness: 0 to 19, the lowest priority; a process that is lower already stays so.
     """
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    if before >= niceness or not _may_be_raised():
-        yield
-        return
-    clock = threading.Timer(within_s, _have_threads, args=(before,))
-    clock.start()
-    _have_threads(niceness, but={clock.native_id})
+    lowered = _Lowered(niceness)
+    clock = threading.Timer(within_s, lowered.end)
+    try:
+        if _may_be_raised():
+            clock.start()
+            lowered.begin(but=clock.native_id)
+    except (OSError, RuntimeError):  # no thread may be started, say: whoever wants an answer gets it all the same
+        pass
     try:
         yield
     finally:
         clock.cancel()
-        clock.join()
-        _have_threads(before)  # whatever the block has begun too
+        if clock.is_alive():
+            clock.join()
+        lowered.end()
 
 
-def _have_threads(niceness: int, *, but: Collection[int | None] = ()) -> None:
-    for thread in (int(entry.name) for entry in _THREADS.iterdir()):
-        if thread not in but:
-            with suppress(OSError):  # it ended
-                os.setpriority(os.PRIO_PROCESS, thread, niceness)
+class _Lowered:
+    """This process's threads at a lower priority than they had."""
+
+    def __init__(self, niceness: int) -> None:
+        self._niceness, self._own = niceness, os.getpriority(os.PRIO_PROCESS, 0)
+        self._before: dict[int, int] = {}  # niceness by thread, of those that are lowered
+        self._as_low: set[int] = set()  # threads that were
+        self._lock, self._over = threading.Lock(), False
+
+    def begin(self, *, but: int | None) -> None:
+        """Lower every thread that is not as low already."""
+        with self._lock:
+            for thread, now in _niceness_by_thread().items():
+                if now >= self._niceness:
+                    self._as_low.add(thread)
+                elif thread != but and not self._over:
+                    self._before[thread] = now
+                    _set_niceness(thread, self._niceness)
+
+    def end(self) -> None:
+        """Give each what it had, and those that began meanwhile what this thread had."""
+        with self._lock:
+            self._over = True
+            for _ in range(_TRIES if self._before else 0):  # one that is still low may begin another one
+                low = [thread for thread, now in _niceness_by_thread().items() if now >= self._niceness]
+                if not (low := [thread for thread in low if thread not in self._as_low]):
+                    break
+                for thread in low:
+                    _set_niceness(thread, self._before.get(thread, self._own))
+            self._before = {}
+
+
+def _niceness_by_thread() -> dict[int, int]:
+    found = {}
+    for entry in _THREADS.iterdir():
+        with suppress(OSError):  # it ended
+            found[int(entry.name)] = os.getpriority(os.PRIO_PROCESS, int(entry.name))
+    return found
+
+
+def _set_niceness(thread: int, niceness: int) -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def _may_be_raised() -> bool:

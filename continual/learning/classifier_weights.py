@@ -84,7 +84,8 @@ def _tensors(path: Path) -> Iterator[_Tensor]:
 
 
 def _may_be_head(tensor: _Tensor, labels: int) -> bool:
-    return len(tensor.shape) == 2 and tensor.shape[0] == labels and _TABLES not in tensor.name
+    pretraining = tensor.name.startswith("cls.")  # BERT's own, which tells whether two sentences follow one another
+    return len(tensor.shape) == 2 and tensor.shape[0] == labels and not pretraining and _TABLES not in tensor.name
 
 
 def _no_numbers(tensor: _Tensor, *, infinite: bool) -> Iterator[NDArray[np.bool_]]:
@@ -98,6 +99,8 @@ def _no_numbers(tensor: _Tensor, *, infinite: bool) -> Iterator[NDArray[np.bool_
         left = (tensor.end - tensor.begin) // size
         while left:
             values = np.fromfile(file, kind, min(left, _STEP))
+            if not len(values):
+                raise ConfigurationError(f"{tensor.file} became shorter while it was read; save the model, then go on")
             left -= len(values)
             if tensor.kind == "BF16":
                 no_end = (values & _BFLOAT16_EXPONENT) == _BFLOAT16_EXPONENT

@@ -13,6 +13,7 @@ _STORE_S = 0.5  # of processor time that may be used at once, after a quiet time
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
 _FIRST_GUESS_S = 0.1  # of one window, before any was measured
 _WORK_S = 5.0  # of work that can wait: the first report, say, before any was made
+_LATELY_S = 120.0  # a mean over more tells nothing of now
 _LOOK_S = 10.0  # processors that nobody used for less time than this may be between two requests, or in a start
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
 _STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
@@ -110,8 +111,9 @@ class SpareTime:
     def is_due(self) -> bool:
         """Whether it may begin now; asked every few seconds, so that what was idle is what was so lately."""
         now = self._clock()
-        if now - self._looked_at >= _LOOK_S:
-            self._was_idle, self._looked_at = self._idle() > IDLE, now
+        if (passed := now - self._looked_at) >= _LOOK_S:
+            idle = self._idle() > IDLE
+            self._was_idle, self._looked_at = idle and passed < _LATELY_S, now
         return self._was_idle or now >= self._from
 
     @contextmanager
@@ -122,6 +124,7 @@ class SpareTime:
             yield
         finally:
             self._from = self._clock() + (self._clock() - began) / self._flow
+            self._was_idle = False
 
 
 def processors(cgroup: Path = _CGROUP) -> float:

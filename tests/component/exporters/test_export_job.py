@@ -238,15 +238,15 @@ def test_cache_keeps_the_versions_loaded_last(built: ExportResult, tmp_path: Pat
     workspace = Workspace(Settings(state=tmp_path))
     caches = [workspace.engines(model) for model in ("intent", "tone")]
     for cache in (*caches, workspace.cache):  # nobody loses what another model's versions compiled
-        for age in range(8):
+        for age in range(10):
             (cache / f"old{age}").mkdir(parents=True)
             os.utime(cache / f"old{age}", (1000 - age, 1000 - age))
     load_engine(built.bundle, threads=1, cache_dir=caches[0])
     left = {path.name for path in caches[0].iterdir()}
-    assert {f"old{age}" for age in range(5)} < left
-    assert len(left) == 6
-    assert len(list(caches[1].iterdir())) == 8
-    assert len(list(workspace.cache.iterdir())) == 8 + len(["engines"])
+    assert {f"old{age}" for age in range(7)} < left
+    assert len(left) == 8
+    assert len(list(caches[1].iterdir())) == 10
+    assert len(list(workspace.cache.iterdir())) == 10 + len(["engines"])
 
 
 def spec_file(folder: Path, trained: Path, **changes: object) -> Path:

@@ -54,6 +54,28 @@ def test_all_threads_give_way_and_also_those_that_began_meanwhile_come_back(slee
 
 
 @needs_privilege
+def test_a_thread_that_gives_way_for_good_goes_on_doing_so(sleeper: threading.Thread) -> None:
+    assert sleeper.native_id is not None
+    for own in (7, 19):
+        os.setpriority(os.PRIO_PROCESS, sleeper.native_id, own)
+        with giving_way(19, within_s=_LONG_S):
+            assert _of(sleeper) == 19
+        assert _of(sleeper) == own
+
+
+def test_whoever_asks_is_answered_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    before, answered = _niceness(), []
+    with giving_way(19, within_s=_LONG_S):
+        answered.append(1)
+    assert answered == [1]
+    assert _niceness() == before
+
+
+@needs_privilege
 def test_they_come_back_where_an_error_ends_it(sleeper: threading.Thread) -> None:
     before = _of(sleeper)
     with pytest.raises(ValueError, match="spoilt"), giving_way(19, within_s=_LONG_S):
@@ -84,7 +106,8 @@ def test_an_ordinary_user_is_told_that_it_could_not() -> None:
         "resource.setrlimit(resource.RLIMIT_NICE, (0, 0))\n"
         "from perennial.continual.jobs import priority\n"
         "os.setuid(65534)\n"
-        "print(priority._may_be_raised(), os.getpriority(os.PRIO_PROCESS, 0) == int(os.nice(0)))\n"
+        "before = os.nice(0)\n"
+        "print(priority._may_be_raised(), os.getpriority(os.PRIO_PROCESS, 0) == before)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split() == ["False", "True"], done.stderr
