@@ -96,8 +96,11 @@ def test_the_room_of_a_busy_engine_goes_at_a_later_look(monkeypatch: pytest.Monk
     engine = OpenVinoEngine(Path("model.xml"))
     engine.infer(_cells(1_000))
     engine.settle()
+    assert not engine.settle(), "nothing was asked: it rests after a while"
+    engine.infer(_cells(10))
     assert not engine.settle()
     compiled.busy = False
+    engine.infer(_cells(10))
     assert engine.settle()
     assert not engine.settle()
 
