@@ -16,9 +16,9 @@ _WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
 class KnownLabels:
     r"""Admits labels one after the other: known ones, their twins under the known name, and new ones.
 
-    Twins that no reader can tell apart (NFC and NFD, zero-width characters, spaces) are the same label. One that
-    differs from a known label only in case, width or compatibility forms is refused, for it is likely a slip. So is a
-    whole number as programs write it beside an empty cell: 1.0 beside 1.
+    Twins that no reader can tell apart (NFC and NFD, zero-width characters, spaces) are the same label. So is a whole
+    number as programs write it beside an empty cell: 1.0 beside 1. One that differs from a known label only in case,
+    width or compatibility forms is refused, for it is likely a slip.
 
     >>> known = KnownLabels(["Refund"])
     >>> known.admit("Re\u200bfund "), known.admit("fee")
@@ -55,6 +55,8 @@ class KnownLabels:
         if known is not None:
             return known
         near = self._near.get(_outline(written))
+        if near is not None and _whole(near) == _whole(written):
+            return near
         if near is not None:
             known_as = shown(near)
             raise DataError(
@@ -86,4 +88,8 @@ def _outline(label: str) -> str:
     """What is left of a label when case, width, compatibility forms, all joiners and a fraction of 0 are forgotten."""
     folded = unicodedata.normalize("NFKC", without_hidden(label, joiners=False)).casefold()
     outline = " ".join(unicodedata.normalize("NFKC", without_hidden(folded, joiners=False)).split())
-    return _WHOLE.sub(r"\1", outline)
+    return _whole(outline)
+
+
+def _whole(label: str) -> str:
+    return _WHOLE.sub(r"\1", label)

@@ -9,23 +9,26 @@ __all__ = ["WrongCell", "as_text", "failed_formula"]
 _FAILED = frozenset(  # what Excel puts where a formula failed; it names some of them in its user's language
     (
         *("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"),
-        *("#NV", "#BEZUG!", "#WERT!", "#ZAHL!", "#N/D", "#VALEUR!", "#NOM?", "#NOMBRE!", "#VALORE!", "#RIF!", "#NOME?"),
+        *("#BEZUG!", "#WERT!", "#ZAHL!", "#VALEUR!", "#NOM?", "#NOMBRE!", "#VALORE!", "#RIF!", "#NOME?"),
         *("#¿NOMBRE?", "#¡VALOR!", "#¡REF!", "#¡DIV/0!", "#¡NUM!", "#VALOR!"),
     )
 )
+_FAILED_IN_SHEETS = frozenset(("#NV", "#N/D"))  # elsewhere a class may be called so
 
 
 class WrongCell(Exception):
     """A cell holds what is no text; the message says what."""
 
 
-def failed_formula(value: object) -> bool:
-    """Whether a cell of a spreadsheet holds nothing but the error of a formula.
+def failed_formula(value: object, *, sheet: bool) -> bool:
+    """Whether a cell, of a `sheet` or of a text, holds nothing but the error of a formula.
 
-    >>> failed_formula("#N/A"), failed_formula("#N/A is shown in my cell")
+    >>> failed_formula("#N/A", sheet=False), failed_formula("#N/A is shown in my cell", sheet=True)
+    (True, False)
+    >>> failed_formula("#NV", sheet=True), failed_formula("#NV", sheet=False)
     (True, False)
     """
-    return isinstance(value, str) and value.strip() in _FAILED
+    return isinstance(value, str) and (value.strip() in _FAILED or (sheet and value.strip() in _FAILED_IN_SHEETS))
 
 
 def as_text(value: object) -> str:

@@ -31,6 +31,7 @@ _BY_SPACES = re.compile(r'"[^"\r\n]*"(?: "[^"\r\n]*")+[\r\n]')  # the header tha
 class _Record:
     line: int  # where it begins
     fields: list[str]
+    quoted: bool = False  # the first field
 
 
 def read_delimited(
@@ -49,9 +50,9 @@ def read_delimited(
     if not text.strip():
         raise DataError(f"{source} is empty; it needs a header line such as: {','.join(role.name for role in roles)}")
     known = known_names(roles, stated)
-    if delimiter in {None, "|"} and is_drawn(text):
+    if delimiter in {None, "|"} and is_drawn(text, known):
         drawn = (_Record(line + above, cells) for line, cells in drawn_rows(text))
-        return _table(drawn, source, roles, stated, "|")
+        return _table(drawn, source, roles, stated, "|", keep_whole=r"write \| for a pipe inside a cell")
     sign = _found(text, source, known, suffix) if delimiter is None else delimiter
 
     def table(*, quotes: bool = True, spaces: bool = False) -> Table:
@@ -83,8 +84,15 @@ class _BrokenQuotes(DataError):
 
 
 def _table(
-    records: Iterator[_Record], source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str
+    records: Iterator[_Record],
+    source: str,
+    roles: Sequence[Role],
+    stated: Mapping[str, str],
+    delimiter: str,
+    *,
+    keep_whole: str | None = None,
 ) -> Table:
+    """The table of these records; `keep_whole` says how a field holds the delimiter, if not between quotes."""
     first = list(islice(records, LOOKED_AT))
     if not first:
         raise DataError(f"{source} holds nothing but empty fields; it needs a header line and rows under it")
@@ -92,21 +100,23 @@ def _table(
     at = header_place([record.fields for record in first], known)
     check_header([(record.line, record.fields) for record in first], at, known, source, "line")
     header, begun = first[at].fields, first[at + 1 :]
-    columns = (*([""] if _numbers_rows(begun, len(header)) else []), *map(bare, header))
+    numbered = first[at].quoted and _numbers_rows(begun, len(header))
+    columns = (*([""] if numbered else []), *map(bare, header))
     places = roles_of(source, columns, roles, stated)
+    fix = keep_whole or f"put quotes around a field that holds a {_name(delimiter)}"
     rows: list[TableRow] = []
     for record in chain(begun, records):
         if record.fields == header:
             continue
         if len(rows) == MOST_ROWS:
             raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
-        rows.append(_row(record, places, len(columns), delimiter))
+        rows.append(_row(record, places, len(columns), fix))
     _check_single_quotes(source, rows)
     if len(rows) > 1 and all(row.width == len(columns) + 1 for row in rows):
         named = delimiter.join(("row", *columns))
         raise DataError(
             f"{source}: every row has one field more than the header; name that column too, such as {quoted(named)}, "
-            f"or put quotes around fields that hold a {_name(delimiter)}"
+            f"or {fix}"
         )
     return Table(
         source=source, columns=columns, named={role: columns[at] for role, at in places.items()}, rows=tuple(rows)
@@ -114,8 +124,8 @@ def _table(
 
 
 def _numbers_rows(records: Sequence[_Record], width: int) -> bool:
-    """Whether the rows begin with their numbers, which the header does not name: R writes tables so."""
-    numbers = [record.fields[0].strip() for record in records if len(record.fields) == width + 1]
+    """Whether the rows begin with their numbers in quotes, which the header does not name: R writes tables so."""
+    numbers = [record.fields[0].strip() for record in records if record.quoted and len(record.fields) == width + 1]
     return len(numbers) == len(records) > 1 and numbers == [str(place) for place in range(1, len(numbers) + 1)]
 
 
@@ -130,21 +140,20 @@ def _check_single_quotes(source: str, rows: Sequence[TableRow]) -> None:
             )
 
 
-def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str) -> TableRow:
+def _row(record: _Record, places: Mapping[str, int], width: int, fix: str) -> TableRow:
     width_seen = len(record.fields)
     fields = {role: record.fields[place].strip() for role, place in places.items() if place < width_seen}
     problem = None
     if width_seen > width:
-        sign = _name(delimiter)
-        problem = f"{width_seen} fields, but the header has {width}; put quotes around a field that holds a {sign}"
-    failed = next((role for role, value in fields.items() if failed_formula(value)), None)
+        problem = f"{width_seen} fields, but the header has {width}; {fix}"
+    failed = next((role for role, value in fields.items() if failed_formula(value, sheet=False)), None)
     if failed is not None:
         problem = f"its {failed} is {fields[failed]}, the error of a formula; correct it or drop the row"
     return TableRow(line=record.line, fields=fields, width=width_seen, problem=problem)
 
 
 def _name(delimiter: str) -> str:
-    return _DELIMITERS.get(delimiter, repr(delimiter))
+    return "space" if delimiter == _SPACE else _DELIMITERS.get(delimiter, repr(delimiter))
 
 
 def _records(
@@ -154,11 +163,11 @@ def _records(
     csv.field_size_limit(_LONGEST_FIELD)
     how: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     skips = not spaces and delimiter != _SPACE
-    rows = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how, skipinitialspace=skips
-    )
+    lines = io.StringIO(text, newline="")
+    rows = csv.reader(lines, delimiter=delimiter, strict=True, quoting=how, skipinitialspace=skips)
     begins = 1
     while True:
+        place = lines.tell()
         try:
             fields = next(rows, None)
         except csv.Error as error:
@@ -166,7 +175,7 @@ def _records(
         if fields is None:
             return
         if any(field.strip() for field in fields):
-            yield _Record(begins + above, fields)
+            yield _Record(begins + above, fields, quoted=quotes and text.startswith('"', place))
         begins = rows.line_num + 1
 
 

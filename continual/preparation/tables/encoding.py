@@ -17,6 +17,7 @@ _MARKS = (
 _NO_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
 _SAMPLE_BYTES = 1 << 16
 _LINE_BYTES = 400
+_BYTES_BEFORE = 15  # that are shown of a line before the byte in question
 _USUAL = (
     "big5",
     "cp125",
@@ -167,5 +168,6 @@ def _guess(data: bytes, place: int) -> str:
     names = (str(guess.encoding) for guess in from_bytes(data[:_SAMPLE_BYTES]))
     name = next((name for name in names if name.startswith(_USUAL)), "latin-1")
     begin = max(data.rfind(b"\n", 0, place), data.rfind(b"\r", 0, place)) + 1
+    begin = max(begin, place - _BYTES_BEFORE)
     line = data[begin : begin + _LINE_BYTES].splitlines()[0].decode(name, errors="replace")
     return f"{name.replace('_', '-')}, if this line is right then: {quoted(line)}"

@@ -107,7 +107,7 @@ def _rows(whole: Any, source: str, known: frozenset[str]) -> Sequence[Mapping[st
             rows = lists[0]
         elif _is_split(whole):
             rows = _from_split(whole, source)
-        elif _is_named(whole) and known & {name.casefold() for name in whole}:
+        elif _is_named(whole) and _names_columns(whole, known):
             rows = _from_named_columns(whole)
         elif _is_named(whole):
             rows = list(whole.values())
@@ -135,6 +135,19 @@ def _is_named(whole: Mapping[str, Any]) -> bool:
     return bool(whole) and all(isinstance(value, dict) and value for value in whole.values())
 
 
+def _names_columns(whole: Mapping[str, Mapping[str, Any]], known: frozenset[str]) -> bool:
+    """Whether the outer names are those of columns: known ones, or others over the numbers of rows."""
+    if known & {name.casefold() for name in whole}:
+        return True
+    inner = next(iter(whole.values())).keys()
+    numbers_rows = all(name.isdecimal() for name in inner) and not known & inner
+    return (
+        numbers_rows
+        and not all(name.isdecimal() for name in whole)
+        and all(values.keys() == inner for values in whole.values())
+    )
+
+
 def _from_named_columns(whole: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = dict.fromkeys(name for column in whole.values() for name in column)
     return [{column: values[name] for column, values in whole.items() if name in values} for name in rows]
@@ -153,12 +166,15 @@ def _is_split(whole: Mapping[str, Any]) -> bool:
 
 def _from_split(whole: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
     columns, rows = whole["columns"], whole["data"]
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise DataError(f"{source}: column {quoted(twice)} appears more than once in {offered(columns)}; rename one")
     for place, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise DataError(
                 f"{source} row {place} has {len(row)} values, and there are {len(columns)} columns; give each"
             )
-    return [_object(list(zip(columns, row, strict=True))) for row in rows]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _lists_of(whole: Mapping[str, Any]) -> list[list[Any]]:

@@ -131,7 +131,7 @@ def _table(
 def _row(number: int, row: Sequence[object], places: Mapping[str, int], columns: Sequence[str]) -> TableRow:
     beyond = any(map(_is_filled, row[len(columns) :]))
     values = {columns[place]: row[place] if place < len(row) else None for place in places.values()}
-    failed = next((name for name, value in values.items() if failed_formula(value)), None)
+    failed = next((name for name, value in values.items() if failed_formula(value, sheet=True)), None)
     if failed is not None:
         problem = f"column {quoted(failed)} holds {values[failed]}, the error of a formula; correct it or drop the row"
         return TableRow(line=number, fields={}, width=len(row), problem=problem)

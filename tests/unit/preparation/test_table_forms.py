@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -28,30 +29,10 @@ def _lines(rows: list[tuple[str, str]], sign: str = ",") -> str:
     return "".join(f"{text}{sign}{label}\n" for text, label in rows)
 
 
-def _read(folder: Path, content: str | bytes, name: str = "rows.csv", **stated: str) -> list[tuple[str, str]]:
+def _read(folder: Path, content: str | bytes, name: str = "rows.csv", **stated: Any) -> list[tuple[str, str]]:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return [(row.text, row.label) for row in read_labelled_file(path, reading=FileReading(**stated))]
-
-
-DRAWN = {
-    "markdown": "| text | label |\n|:--|--:|\n"
-    + "".join(f"| {t.replace('|', chr(92) + '|')} | {n} |\n" for t, n in ROWS),
-    "markdown under a title": "# Mine\n\n| text | label |\n|---|---|\n| a \\| b | x |\n",
-    "without edges": "text | label\n--- | ---\na \\| b | x\n",
-    "psql": " text  | label \n-------+-------\n a \\| b | x\n(1 row)\n",
-    "grid": "+------+---+\n| text | label |\n+======+===+\n| a \\| b | x |\n+------+---+\n",
-}
-
-
-@pytest.mark.parametrize("form", DRAWN)
-def test_a_drawn_table_is_read_without_its_lines(tmp_path: Path, form: str) -> None:
-    assert _read(tmp_path, DRAWN[form], "rows.md") == (ROWS if form == "markdown" else [("a | b", "x")])
-
-
-def test_what_stands_under_a_drawn_table_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"line 5: 1 fields, too few to hold text and label"):
-        _read(tmp_path, "| text | label |\n|---|---|\n| a | x |\n\nmore words\n", "rows.md")
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -64,6 +45,28 @@ def test_json_of_pandas_is_read_however_it_is_oriented(tmp_path: Path, orient: s
         else frame.to_json(orient=orient, indent=indent)
     )
     assert _read(tmp_path, text, "rows.json") == ROWS
+
+
+def test_columns_of_pandas_are_columns_under_any_name(tmp_path: Path) -> None:
+    frame = _frame().reset_index(drop=True).set_axis(["utterance", "kind"], axis=1)
+    with pytest.raises(DataError, match=r"has the columns 'utterance', 'kind'"):
+        _read(tmp_path, frame.to_json(), "rows.json")
+    columns = {"text": "utterance", "label": "kind"}
+    assert _read(tmp_path, frame.to_json(), "rows.json", columns=columns) == ROWS
+
+
+@pytest.mark.parametrize("names", ["abc", "123"])
+def test_rows_whose_columns_are_numbers_stay_rows(tmp_path: Path, names: str) -> None:
+    text = pd.DataFrame(ROWS, index=list(names)).to_json(orient="index")
+    if names == "abc":
+        assert _read(tmp_path, text, "rows.json", columns={"text": "0", "label": "1"}) == ROWS
+    with pytest.raises(DataError, match=r"has the columns '0', '1'" if names == "123" else r"has the columns 'a', 'b'"):
+        _read(tmp_path, text, "rows.json")
+
+
+def test_a_column_that_is_named_twice_beside_its_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'text' appears more than once in 'text', 'text', 'label'; rename one"):
+        _read(tmp_path, '{"columns": ["text", "text", "label"], "data": [["a", "b", "x"]]}', "rows.json")
 
 
 def test_a_row_of_another_width_than_the_columns_is_refused(tmp_path: Path) -> None:
@@ -108,10 +111,23 @@ def test_row_numbers_that_the_header_does_not_name_are_no_texts(tmp_path: Path, 
     assert _read(tmp_path, f'"text"{sign}"label"\n{rows}') == PLAIN
 
 
+@pytest.mark.parametrize("header", ["label,text", '"label","text"'])
+def test_a_number_before_a_comma_without_quotes_is_no_number_of_a_row(tmp_path: Path, header: str) -> None:
+    with pytest.raises(DataError, match=r"every row has one field more .* or put quotes around a field"):
+        _read(tmp_path, f"{header}\n1,Hi, there\n2,Bye, now\n")
+    with pytest.raises(DataError, match=r"every row has one field more .* or put quotes around a field"):
+        _read(tmp_path, 'label,text\n"1",Hi, there\n"2",Bye, now\n')
+
+
+def test_a_space_between_fields_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 2: 4 fields, .* put quotes around a field that holds a space"):
+        _read(tmp_path, '"text" "label"\n"1" "a" "b" "x"\n')
+
+
 @pytest.mark.parametrize("rows", ["a,where is it,x\nb,I lost it,y\n", "well, where is it,x\nhelp, I lost it,y\n"])
 def test_rows_that_are_all_wider_than_the_header_get_both_fixes(tmp_path: Path, rows: str) -> None:
     with pytest.raises(
-        DataError, match=r"every row has one field more .* 'row,text,label', or put quotes around fields"
+        DataError, match=r"every row has one field more .* 'row,text,label', or put quotes around a field"
     ):
         _read(tmp_path, f"text,label\n{rows}")
 
@@ -186,12 +202,19 @@ def test_a_workbook_that_is_not_clear_says_why(tmp_path: Path, make: Callable[[W
         _read(tmp_path, _book(make), "rows.xlsx")
 
 
-@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#NV", "#¿NOMBRE?"])
+@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#¿NOMBRE?"])
 def test_the_error_of_a_formula_is_no_text_and_no_class(tmp_path: Path, error: str) -> None:
     with pytest.raises(DataError, match=rf"line 2: its label is {error.replace('?', '.')}, the error of a formula"):
         _read(tmp_path, f"text,label\na,{error}\n")
     with pytest.raises(DataError, match=r"column 'text' holds .*, the error of a formula"):
         _read(tmp_path, _book(lambda book: _fill(book.active, ("text", "label"), (error, "x"))), "rows.xlsx")
+
+
+@pytest.mark.parametrize("word", ["#NV", "#N/D"])
+def test_a_word_that_is_an_error_in_sheets_alone_is_a_class_elsewhere(tmp_path: Path, word: str) -> None:
+    assert _read(tmp_path, f"text,label\na,{word}\n") == [("a", word)]
+    with pytest.raises(DataError, match=r"column 'label' holds .*, the error of a formula"):
+        _read(tmp_path, _book(lambda book: _fill(book.active, ("text", "label"), ("a", word))), "rows.xlsx")
 
 
 WORDS = [("None", "NA"), ("null", "NaN"), ("NA", "None"), ("nan", "null"), ("N/A", "n/a")]
@@ -211,12 +234,33 @@ def test_words_that_programs_take_for_nothing_are_texts_and_classes(tmp_path: Pa
     assert _read(tmp_path, out.getvalue(), f"rows.{kind}") == WORDS
 
 
-@pytest.mark.parametrize("pair", [("1", "1.0"), ("-2.00", "-2"), ("１", "1"), ("True", "TRUE")])
+@pytest.mark.parametrize("pair", [("１", "1"), ("True", "TRUE"), ("1.5", "１.5")])
 def test_one_value_written_twice_is_one_class_or_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
     first, second = pair
     with pytest.raises(DataError, match=r"line 3: label .* differs from the known .* only in case or form; send "):
         _read(tmp_path, f"text,label\na,{first}\nb,{second}\n")
     assert KnownLabels(["1.5", "1"]).admit("1.05") == "1.05"
+
+
+@pytest.mark.parametrize("pair", [("1", "1.0"), ("1.0", "1"), ("-2.00", "-2"), ("0.0", "0")])
+def test_a_whole_number_is_the_known_label_however_it_is_written(tmp_path: Path, pair: tuple[str, str]) -> None:
+    first, second = pair
+    assert _read(tmp_path, f"text,label\na,{first}\nb,{second}\n") == [("a", first), ("b", first)]
+    both = KnownLabels(pair)
+    assert (both.admit(f" {first}"), both.admit(f" {second}")) == pair
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet", "xlsx"])
+def test_a_model_that_knows_a_fraction_of_nought_takes_its_numbers(tmp_path: Path, kind: str) -> None:
+    path, frame = tmp_path / f"rows.{kind}", pd.DataFrame({"text": ["a", "b"], "label": [1.0, 2.0]})
+    if kind == "json":
+        frame.to_json(path, orient="records")
+    elif kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_excel(path, index=False)
+    known = KnownLabels(["1.0", "2.0"])
+    assert [row.label for row in read_labelled_file(path, known=known)] == ["1.0", "2.0"]
 
 
 def test_labels_of_any_kind_are_kept_in_one_form(tmp_path: Path) -> None:
@@ -260,3 +304,9 @@ def _found_out(folder: Path, content: bytes) -> list[tuple[str, str]]:
         if re.search(r"line 2: byte .* state its encoding: --encoding [a-z0-9-]+, if this line is right", str(error)):
             return []
         raise
+
+
+def test_the_line_to_judge_an_encoding_by_shows_the_byte_in_question(tmp_path: Path) -> None:
+    content = f"text,label\n{'please ' * 20}caf\xe9 closed,x\n".encode("latin-1")
+    with pytest.raises(DataError, match=r"line 2: .* if this line is right then: '.*please caf. closed,x'"):
+        _read(tmp_path, content)
