@@ -18,7 +18,7 @@ from perennial.continual.learning.encoder_choice import choose_encoder
 from perennial.continual.learning.learners import chosen_learner
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.preparation import FileReading, deduplicate, read_labelled_file, split_of
+from perennial.continual.preparation import FileReading, KnownLabels, deduplicate, read_labelled_file, split_of
 from perennial.continual.records import Example, Split
 
 __all__ = ["Judged", "LearnerFigures", "Offline", "compare"]
@@ -78,21 +78,28 @@ class Offline:
     ) -> "Offline":
         """Read the files, hold rows out by the hash of their text, and write what jobs read.
 
+        Labels of all files bear the names that the first one gives them.
+
         Raises:
             DataError: a file is wrong, or too few rows are left to judge by.
         """
         from perennial.continual.learning.rows import write_rows
 
-        rows = deduplicate(read_labelled_file(data, reading=reading)).examples
+        known = KnownLabels()
+
+        def read(path: Path) -> Sequence[Example]:
+            return deduplicate(read_labelled_file(path, reading=reading, known=known)).examples
+
+        rows = read(data)
         held = tuple(row for row in rows if split_of(row.text, holdout_share=holdout_share) is Split.HOLDOUT)
-        judged = held if test is None else deduplicate(read_labelled_file(test, reading=reading)).examples
+        judged = held if test is None else read(test)
         if not held or not judged:
             raise DataError(f"{data} leaves {len(held)} rows held out of {len(rows)}; give more rows or a larger share")
         taken = {row.text for row in held}
         write_rows(out / "examples.jsonl", [row for row in rows if row.text not in taken])
         write_rows(out / "holdout.jsonl", held)
         if replay is not None:
-            write_rows(out / "replay.jsonl", deduplicate(read_labelled_file(replay, reading=reading)).examples)
+            write_rows(out / "replay.jsonl", read(replay))
         return cls(
             out=out, seed=seed, replay=replay is not None, judged=tuple(judged), texts=tuple(row.text for row in rows)
         )
